@@ -42,7 +42,13 @@ def read_rows(path: Path) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for record in csv.DictReader(file):
-            row = Row(*(record[name] for name in ("id", "level", "who", "section", "title")))
+            row = Row(
+                id=record["id"],
+                level=record["level"],
+                who=record["who"],
+                section=record["section"],
+                title=record["title"],
+            )
             if row.id in rows or row.level not in LEVELS:
                 raise ValueError(f"{path.name}: {row.id} comes twice or has the unknown level {row.level!r}")
             rows[row.id] = row
