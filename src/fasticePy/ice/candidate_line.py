@@ -1,0 +1,241 @@
+"""The grammar of candidate lines (RFC 8839 5.1, RFC 6544 4.5): reading them, and the parts of what we print.
+
+Reading is tolerant of everything that browsers and other stacks are known to print; printing keeps to the letter
+of the grammar. `fasticePy.ice.candidate.Candidate` has the methods that people call.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from ipaddress import AddressValueError, IPv6Address
+from typing import Literal, TypeAlias, TypedDict
+
+from fasticePy.errors import ParseError
+
+CandidateType: TypeAlias = Literal["host", "srflx", "prflx", "relay"]
+TcpType: TypeAlias = Literal["active", "passive", "so"]
+
+MAX_LINE_LENGTH = 1024
+"""Longest candidate line that is read; the longest real ones have about 300 characters."""
+MAX_FOUNDATION_LENGTH = 128
+"""Longest foundation that is read; we print 32 at most (RFC 8839 5.1)."""
+MAX_EXTENSIONS = 32
+"""Name and value pairs that are read from one line."""
+MAX_COMPONENT = 256
+MAX_PRIORITY_SENT = 2**31 - 1
+MAX_PRIORITY_READ = 2**32 - 1
+"""Some peers exceed 2**31 - 1; PRIORITY in a check has 32 bits (RFC 8445 16.1)."""
+MAX_PORT = 65535
+DISCARD_PORT = 9
+"""The port that says "none", in TCP-active candidates (RFC 6544 4.5) and hidden addresses (RFC 8839 5.1)."""
+
+_TYPES: dict[str, CandidateType] = {"host": "host", "srflx": "srflx", "prflx": "prflx", "relay": "relay"}
+_TCP_TYPES: dict[str, TcpType] = {"active": "active", "passive": "passive", "so": "so"}
+_FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")
+_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
+_MDNS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.local")
+_SHOWN = 40  # characters of a bad value that an error text repeats
+
+
+class UnsupportedCandidate(ParseError):
+    """The line is well formed, but this is no candidate that we can use: an unknown transport or type, an address
+    that is not one host's, or a name that is not an mDNS one. RFC 8839 5.1 asks to ignore such candidates and to
+    use the others."""
+
+
+class Fields(TypedDict):
+    """What a candidate line says; the names are those of `Candidate`."""
+
+    foundation: str
+    component: int
+    transport: str
+    priority: int
+    address: str
+    port: int
+    type: CandidateType
+    related_address: str | None
+    related_port: int | None
+    tcptype: TcpType | None
+    ufrag: str | None
+    extensions: tuple[tuple[str, str], ...]
+
+
+def shown(value: str) -> str:
+    """`value` as an error text shows it: printable and short."""
+    return ascii(value if len(value) <= _SHOWN else value[:_SHOWN] + "...")
+
+
+def read_number(what: str, text: str, low: int, high: int) -> int:
+    """A decimal number within limits. Raises ParseError, for digits that are not ASCII too: int() takes those."""
+    # no number has more than 10 digits (RFC 8839 5.1), and int() of very many is slow
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise ParseError(f"{what}: {shown(text)} is not a number of 1 to 10 digits")
+    number = int(text)
+    if not low <= number <= high:
+        raise ParseError(f"{what}: {number} is not between {low} and {high}")
+    return number
+
+
+def read_candidate(line: str) -> Fields:
+    """Take a candidate line apart. It may have `a=` in front, and blanks and line ends around it.
+
+    Raises ParseError when it breaks the grammar, `UnsupportedCandidate` when we cannot use what it says.
+    """
+    text = line.strip(" \t\r\n") if len(line) <= MAX_LINE_LENGTH + 4 else line
+    if len(text) > MAX_LINE_LENGTH:
+        raise ParseError(f"candidate line: {len(text)} characters, the limit is {MAX_LINE_LENGTH}")
+    if not (text.isascii() and text.isprintable()):
+        raise ParseError(f"candidate line: {shown(text)} has characters that are not printable ASCII")
+    text = text.removeprefix("a=")
+    if text[:10].lower() != "candidate:":
+        raise ParseError(f"candidate line: {shown(text)} does not begin with 'candidate:'")
+    # the foundation goes up to the first blank, so that an empty one, as some peers print, does not shift the others
+    foundation, _, rest = text[10:].partition(" ")
+    words = rest.split()
+    if len(words) < 7:
+        raise ParseError(f"candidate line: {len(words) + 1} fields, at least 8 are needed: {shown(text)}")
+    if words[5].lower() != "typ":
+        raise ParseError(f"candidate line: {shown(words[5])} in the place of 'typ'")
+    if len(foundation) > MAX_FOUNDATION_LENGTH:
+        raise ParseError(f"foundation: {len(foundation)} characters, the limit is {MAX_FOUNDATION_LENGTH}")
+    component = read_number("component", words[0], 1, MAX_COMPONENT)
+    priority = read_number("priority", words[2], 1, MAX_PRIORITY_READ)
+    port = read_number("port", words[4], 0, MAX_PORT)
+    related_address, related_port, named_tcptype, ufrag, extensions = _read_pairs(words[7:])
+    # the grammar has been kept so far; from here on it is about what we support
+    transport = words[1].lower()
+    if transport not in ("udp", "tcp"):
+        raise UnsupportedCandidate(f"transport: {shown(words[1])} is neither UDP nor TCP")
+    type = _TYPES.get(words[6].lower())
+    if type is None:
+        raise UnsupportedCandidate(f"type: {shown(words[6])} is not host, srflx, prflx or relay")
+    return {
+        "foundation": foundation,
+        "component": component,
+        "transport": transport,
+        "priority": priority,
+        "address": _read_address(words[3]),
+        "port": port,
+        "type": type,
+        "related_address": related_address,
+        "related_port": related_port,
+        "tcptype": _tcptype(named_tcptype, port) if transport == "tcp" else None,
+        "ufrag": ufrag,
+        "extensions": extensions,
+    }
+
+
+def read_ufrag(text: str) -> str:
+    """A user fragment as it comes with a candidate. Raises ParseError."""
+    if not _UFRAG.fullmatch(text):
+        raise ParseError(f"ufrag: {shown(text)} is not 4 to 256 of A-Z a-z 0-9 + /")
+    return text
+
+
+def _read_pairs(
+    words: list[str],
+) -> tuple[str | None, int | None, str | None, str | None, tuple[tuple[str, str], ...]]:
+    """What comes after the type: raddr, rport, tcptype, ufrag, and the other pairs, whatever their order."""
+    if len(words) > 2 * MAX_EXTENSIONS:
+        raise ParseError(f"extensions: more than {MAX_EXTENSIONS} pairs")
+    related_address, related_port, tcptype, ufrag = None, None, None, None
+    extensions: list[tuple[str, str]] = []
+    for name, value in zip(words[::2], words[1::2], strict=False):  # a last name without value says nothing
+        if name == "raddr":
+            related_address = _read_related_address(value)
+        elif name == "rport":
+            related_port = read_number("rport", value, 0, MAX_PORT)
+        elif name == "tcptype":
+            tcptype = value
+        elif name == "ufrag":
+            ufrag = read_ufrag(value)
+        else:
+            extensions.append((name, value))
+    return related_address, related_port, tcptype, ufrag, tuple(extensions)
+
+
+def _tcptype(name: str | None, port: int) -> TcpType:
+    if name is None:
+        # peers older than RFC 6544 leave it out; who names no port can only be the one that connects
+        return "active" if port in (0, DISCARD_PORT) else "passive"
+    tcptype = _TCP_TYPES.get(name.lower())
+    if tcptype is None:
+        raise UnsupportedCandidate(f"tcptype: {shown(name)} is not active, passive or so")
+    return tcptype
+
+
+def canonical_ip(text: str) -> str | None:
+    """A numeric IPv4 or IPv6 address in its usual spelling and without a scope, or None when it is none."""
+    if _IPV4.fullmatch(text):
+        return text
+    if ":" not in text:
+        return None
+    try:
+        # the scope names an interface of the one who wrote it (RFC 4007 11), which tells us nothing
+        return str(IPv6Address(text.partition("%")[0]))
+    except AddressValueError:
+        return None
+
+
+def _read_address(text: str) -> str:
+    address = canonical_ip(text)
+    if address is None:
+        name = text.lower()
+        # names of one label before ".local" are resolved by multicast DNS, all others are ignored
+        # (draft-ietf-mmusic-mdns-ice-candidates 3.2.1)
+        if _MDNS_NAME.fullmatch(name):
+            return name
+        raise UnsupportedCandidate(f"address: {shown(text)} is no IP address and no name under .local")
+    if _nobody(address):
+        raise UnsupportedCandidate(f"address: {shown(text)} is not the address of one host")
+    return address
+
+
+def _nobody(address: str) -> bool:
+    """Whether it is unspecified, broadcast, multicast, or an IPv4 address in IPv6 disguise (RFC 8445 5.1.1.1)."""
+    if ":" not in address:
+        first = int(address.partition(".")[0])
+        return first == 0 or 224 <= first <= 239 or address == "255.255.255.255"
+    ip = IPv6Address(address)
+    return ip.is_unspecified or ip.is_multicast or ip.ipv4_mapped is not None
+
+
+def _read_related_address(text: str) -> str:
+    """It is for diagnostics only, so that names and unspecified addresses do no harm."""
+    address = canonical_ip(text)
+    if address is not None:
+        return address
+    if _NAME.fullmatch(text):
+        return text.lower()
+    raise ParseError(f"raddr: {shown(text)} is no address")
+
+
+def printed_foundation(foundation: str) -> str:
+    """A foundation that keeps to the grammar: the same for equal ones, another for others."""
+    if _FOUNDATION.fullmatch(foundation):
+        return foundation
+    return sha256(foundation.encode()).hexdigest()[:32]
+
+
+def printed_address(address: str) -> str:
+    """An address as others may read it: without the scope, which is ours alone."""
+    return address.partition("%")[0]
+
+
+def printed_related(address: str, related_address: str | None, related_port: int | None) -> str:
+    """`raddr` and `rport` of a candidate with this address; hidden when they are unknown (RFC 8839 5.1)."""
+    related = printed_address(related_address or "")
+    if related_port is None or canonical_ip(related) is None or related in ("0.0.0.0", "::"):
+        return f"raddr {'::' if ':' in address else '0.0.0.0'} rport {DISCARD_PORT}"
+    return f"raddr {related} rport {related_port}"
+
+
+def printed_extension(name: str, value: str) -> str:
+    """One extension pair. Raises ValueError when a part is empty or has a blank, which would shift the rest."""
+    if not name or not value or " " in name or " " in value:
+        raise ValueError(f"candidate extension: {shown(name)} {shown(value)} is not a name and a value")
+    return f"{name} {value}"
