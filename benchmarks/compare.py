@@ -2,8 +2,8 @@
 """Compares two benchmark runs: `compare.py BEFORE.json AFTER.json`, or several of each, `A1 A2 -- B1 B2`.
 
 The files are those of `pytest benchmarks --benchmark-only --benchmark-json=FILE`. Of several runs of one
-side the best median counts: noise only ever adds time. Prints a Markdown table. It informs and never fails, for
-wall time on a shared machine is no gate.
+side the best median counts: noise only ever adds time. Prints a Markdown table. It informs and never fails,
+for wall time on a shared machine is no gate.
 """
 
 from __future__ import annotations

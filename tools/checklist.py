@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Which rows of the RFC checklist (tests/checklist.csv) have a test that cites their id, such as `8445-23`.
 
-A row counts as tested when a file under tests/ names its id, and as explained when docs/conformance.md does:
-there stands what is left out or done differently on purpose, and why.
+A row counts as tested when a file under tests/ names its id, and as explained when docs/conformance.md
+does: there stands what is left out or done differently on purpose, and why.
 """
 
 from __future__ import annotations
