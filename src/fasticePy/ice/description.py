@@ -1,4 +1,4 @@
-"""What one side tells the other about its ICE: credentials, options and candidates (RFC 8445 5.4, RFC 8839)."""
+"""What one side tells the other about its ICE: credentials, options, candidates (RFC 8445 5.4, RFC 8839)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fasticePy.ice.candidate_line import shown
 from fasticePy.ice.credentials import Credentials
 
 DEFAULT_OPTIONS = ("ice2", "trickle")
-"""What we support: RFC 8445 (RFC 8839 10.1) and trickle (RFC 8838 3)."""
+"""What we support: RFC 8445 (RFC 8839 4.2.1.5) and trickle (RFC 8838 3)."""
 DEFAULT_PACING_MS = 50
 """Ta in milliseconds when a description does not say (RFC 8839 5.5)."""
 MAX_PACING_MS = 2000
@@ -25,9 +25,9 @@ MAX_PACING_MS = 2000
 class Description:
     """The ICE half of an offer or answer. Immutable, hashable, picklable; `==` compares what it says.
 
-    `str()` and `to_sdp()` give SDP attribute lines, `to_json()` one JSON object; `parse` reads either of them, a whole
-    SDP, or a browser's `{"type": ..., "sdp": ...}`. Text and JSON contain the password, `repr()` does not.
-    Raises ValueError when ufrag or pwd are not what RFC 8839 5.4 allows.
+    `str()` and `to_sdp()` give SDP attribute lines, `to_json()` gives one JSON object; `parse` reads either of
+    them, a whole SDP, or a browser's `{"type": ..., "sdp": ...}`. Text and JSON contain the password, `repr()`
+    does not. Raises ValueError when ufrag or pwd are not what RFC 8839 5.4 allows.
     """
 
     ufrag: str
@@ -51,13 +51,13 @@ class Description:
 
     @property
     def components(self) -> int:
-        """How many components its candidates are for, 1 when there are none yet. Whether RTP and RTCP share one
+        """How many components its candidates are for, 1 while there are none. Whether RTP and RTCP share one
         (rtcp-mux) is between the applications."""
         return max((candidate.component for candidate in self.candidates), default=1)
 
     @property
     def expects_more(self) -> bool:
-        """Whether more candidates may come: it says that it trickles, and not that these are all (RFC 8838 3, 13)."""
+        """Whether more candidates may come: it trickles, and does not say that these are all (RFC 8838 3, 13)."""
         return not self.complete and self.has_option("trickle")
 
     def has_option(self, tag: str) -> bool:
@@ -65,7 +65,7 @@ class Description:
         return tag in self.options
 
     def agreed_pacing_ms(self, other: Description) -> int:
-        """The time between two checks that both sides use, the larger of both wishes (RFC 8839 5.5), in milliseconds."""
+        """Milliseconds between two checks that both sides use, the larger of both wishes (RFC 8839 5.5)."""
         wishes = (DEFAULT_PACING_MS if side.pacing_ms is None else side.pacing_ms for side in (self, other))
         return min(max(wishes), MAX_PACING_MS)
 
@@ -77,22 +77,23 @@ class Description:
         return replace(self, candidates=tuple(candidates), complete=complete)
 
     def session_lines(self) -> list[str]:
-        """Its attribute lines that belong to the session level of an SDP: ice-lite, ice-options, ice-pacing."""
+        """Its attribute lines for the session level of an SDP: ice-lite, ice-options, ice-pacing."""
         return sdp.session_lines(self.options, lite=self.lite, pacing_ms=self.pacing_ms)
 
     def media_lines(self) -> list[str]:
-        """Its attribute lines that belong to an m= section: ufrag, pwd, candidates, end-of-candidates."""
-        return sdp.media_lines(self.ufrag, self.pwd, self.candidates, complete=self.complete)
+        """Its attribute lines for an m= section: ufrag, pwd, candidates, end-of-candidates."""
+        lines = sdp.credential_lines(self.ufrag, self.pwd)
+        return lines + sdp.candidate_lines(self.candidates, complete=self.complete)
 
     def to_sdp(self) -> str:
         """All attribute lines, each with `a=` in front and ended by CRLF."""
         return "".join(f"{line}\r\n" for line in self.session_lines() + self.media_lines())
 
     def to_json(self) -> str:
-        """One JSON object with the keys of this class but `ignored`; `candidates` is a list of candidate lines:
+        """One JSON object with the fields of this class but `ignored`; `candidates` are candidate lines.
 
-        `{"ufrag": "8hhY", "pwd": "...", "candidates": ["candidate:1 1 udp ..."], "options": ["ice2", "trickle"],
-        "lite": false, "pacing_ms": 50, "complete": true}`
+        `{"ufrag": "8hhY", "pwd": "asd88fgpdd777uzjYhagZg", "candidates": ["candidate:1 1 udp ..."],
+        "options": ["ice2", "trickle"], "lite": false, "pacing_ms": 50, "complete": true}`
         """
         return json.dumps(
             {
@@ -108,10 +109,10 @@ class Description:
 
     @classmethod
     def parse(cls, text: str, *, mid: str | None = None) -> Description:
-        """Read a description: SDP attribute lines, a whole SDP, our JSON, or JSON with an SDP under the key `sdp`.
+        """Read SDP attribute lines, a whole SDP, our JSON, or JSON with an SDP under the key `sdp`.
 
-        `mid` chooses the m= section of an SDP; without it the first one that uses ICE counts. Candidates of kinds that
-        we do not know, and malformed ones, are left out and listed in `ignored`.
+        `mid` chooses the m= section of an SDP; without it the first one that uses ICE counts. Candidates of kinds
+        that we do not know, and malformed ones, are left out and listed in `ignored`.
         Raises ParseError when it is none of these, or has no proper ufrag and pwd.
         """
         if text.lstrip().startswith("{"):
@@ -139,30 +140,31 @@ class Description:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ParseError(f"description: not JSON: {error}") from None
-        if isinstance(value.get("sdp"), str):
-            return cls._from_ice(sdp.read_ice(value["sdp"], mid))
-        ufrag, pwd = _typed(value, "ufrag", str, None), _typed(value, "pwd", str, None)
+        if "sdp" in value:
+            return cls._from_ice(sdp.read_ice(_typed(value, "sdp", str), mid))
+        ufrag, pwd = _typed(value, "ufrag", str), _typed(value, "pwd", str)
         sdp.check_credentials(ufrag, pwd)
         ice = sdp.IceAttributes(ufrag, pwd)
         ice.lite = _typed(value, "lite", bool, False)
         ice.complete = _typed(value, "complete", bool, False)
-        sdp.add_options(ice, _texts(value, "options"))
+        ice.add_options(_texts(value, "options"))
         if value.get("pacing_ms") is not None:
-            sdp.add_pacing(ice, str(_typed(value, "pacing_ms", int, 0)))
+            ice.set_pacing(str(_typed(value, "pacing_ms", int)))
         for line in _texts(value, "candidates"):
-            sdp.add_candidate(ice, line)
+            ice.add_candidate(line)
         return cls._from_ice(ice)
 
 
-def _typed(value: dict[str, Any], key: str, kind: type, default: Any) -> Any:
+def _typed(value: dict[str, Any], key: str, kind: type, default: object = None) -> Any:
     found = value.get(key, default)
-    if type(found) is not kind:
-        raise ParseError(f"description: {key} is {'missing' if found is None else 'not ' + kind.__name__}")
+    if type(found) is not kind:  # a bool is no int here
+        problem = "missing" if found is None else f"of type {type(found).__name__}, not {kind.__name__}"
+        raise ParseError(f"description: {key} is {problem}")
     return found
 
 
 def _texts(value: dict[str, Any], key: str) -> list[str]:
     found = value.get(key, [])
     if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
-        raise ParseError(f"description: {key} is not a list of texts: {shown(str(found))}")
+        raise ParseError(f"description: {key} is not a list of texts: {shown(str(found)[:100])}")
     return found

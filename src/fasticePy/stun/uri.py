@@ -100,7 +100,7 @@ def parse_server_url(text: str, *, tls_name: str | None = None) -> ServerUrl:
 
 def _error(text: str, reason: str) -> ParseError:
     text = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-    return ParseError(f"server URL {ascii(text)}: {reason}")
+    return ParseError(f"server URL {text!a}: {reason}")
 
 
 def _split_port(text: str, address: str) -> tuple[str, str]:
