@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from ipaddress import AddressValueError, IPv6Address
 from typing import Literal, TypeAlias, TypedDict
 
 from fasticePy.errors import ParseError
+from fasticePy.ice.addresses import parse_ip, refusal
 
 CandidateType: TypeAlias = Literal["host", "srflx", "prflx", "relay"]
 TcpType: TypeAlias = Literal["active", "passive", "so"]
@@ -20,8 +20,8 @@ MAX_LINE_LENGTH = 1024
 """Longest candidate line that is read; the longest real ones have about 300 characters."""
 MAX_FOUNDATION_LENGTH = 128
 """Longest foundation that is read; we print 32 at most (RFC 8839 5.1)."""
-MAX_EXTENSIONS = 32
-"""Name and value pairs that are read from one line."""
+MAX_PAIRS = 32
+"""Name and value pairs after the type that are read from one line."""
 MAX_COMPONENT = 256
 MAX_PRIORITY_SENT = 2**31 - 1
 MAX_PRIORITY_READ = 2**32 - 1
@@ -32,10 +32,11 @@ DISCARD_PORT = 9
 
 _TYPES: dict[str, CandidateType] = {"host": "host", "srflx": "srflx", "prflx": "prflx", "relay": "relay"}
 _TCP_TYPES: dict[str, TcpType] = {"active": "active", "passive": "passive", "so": "so"}
-_FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")
-_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
+_NAMED = frozenset({"raddr", "rport", "tcptype", "ufrag"})  # the pairs that have a field of their own
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+_FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")
+_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 _MDNS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.local")
 _SHOWN = 40  # characters of a bad value that an error text repeats
@@ -105,7 +106,11 @@ def read_candidate(line: str) -> Fields:
     component = read_number("component", words[0], 1, MAX_COMPONENT)
     priority = read_number("priority", words[2], 1, MAX_PRIORITY_READ)
     port = read_number("port", words[4], 0, MAX_PORT)
-    related_address, related_port, named_tcptype, ufrag, extensions = _read_pairs(words[7:])
+    pairs = _read_pairs(words[7:])
+    named = dict(pairs)  # known names may come in any order
+    related_address = _read_related_address(named["raddr"]) if "raddr" in named else None
+    related_port = read_number("rport", named["rport"], 0, MAX_PORT) if "rport" in named else None
+    ufrag = read_ufrag(named["ufrag"]) if "ufrag" in named else None
     # the grammar has been kept so far; from here on it is about what we support
     transport = words[1].lower()
     if transport not in ("udp", "tcp"):
@@ -123,9 +128,9 @@ def read_candidate(line: str) -> Fields:
         "type": type,
         "related_address": related_address,
         "related_port": related_port,
-        "tcptype": _tcptype(named_tcptype, port) if transport == "tcp" else None,
+        "tcptype": _read_tcptype(named.get("tcptype"), port) if transport == "tcp" else None,
         "ufrag": ufrag,
-        "extensions": extensions,
+        "extensions": tuple(pair for pair in pairs if pair[0] not in _NAMED),
     }
 
 
@@ -136,29 +141,14 @@ def read_ufrag(text: str) -> str:
     return text
 
 
-def _read_pairs(
-    words: list[str],
-) -> tuple[str | None, int | None, str | None, str | None, tuple[tuple[str, str], ...]]:
-    """What comes after the type: raddr, rport, tcptype, ufrag, and the other pairs, whatever their order."""
-    if len(words) > 2 * MAX_EXTENSIONS:
-        raise ParseError(f"extensions: more than {MAX_EXTENSIONS} pairs")
-    related_address, related_port, tcptype, ufrag = None, None, None, None
-    extensions: list[tuple[str, str]] = []
-    for name, value in zip(words[::2], words[1::2], strict=False):  # a last name without value says nothing
-        if name == "raddr":
-            related_address = _read_related_address(value)
-        elif name == "rport":
-            related_port = read_number("rport", value, 0, MAX_PORT)
-        elif name == "tcptype":
-            tcptype = value
-        elif name == "ufrag":
-            ufrag = read_ufrag(value)
-        else:
-            extensions.append((name, value))
-    return related_address, related_port, tcptype, ufrag, tuple(extensions)
+def _read_pairs(words: list[str]) -> tuple[tuple[str, str], ...]:
+    """The name and value pairs after the type; a last name without a value says nothing."""
+    if len(words) > 2 * MAX_PAIRS:
+        raise ParseError(f"candidate line: more than {MAX_PAIRS} pairs after the type")
+    return tuple(zip(words[::2], words[1::2], strict=False))
 
 
-def _tcptype(name: str | None, port: int) -> TcpType:
+def _read_tcptype(name: str | None, port: int) -> TcpType:
     if name is None:
         # peers older than RFC 6544 leave it out; who names no port can only be the one that connects
         return "active" if port in (0, DISCARD_PORT) else "passive"
@@ -170,15 +160,13 @@ def _tcptype(name: str | None, port: int) -> TcpType:
 
 def canonical_ip(text: str) -> str | None:
     """A numeric IPv4 or IPv6 address in its usual spelling and without a scope, or None when it is none."""
-    if _IPV4.fullmatch(text):
+    if _IPV4.fullmatch(text):  # most are: this is quicker than making an address object
         return text
     if ":" not in text:
         return None
-    try:
-        # the scope names an interface of the one who wrote it (RFC 4007 11), which tells us nothing
-        return str(IPv6Address(text.partition("%")[0]))
-    except AddressValueError:
-        return None
+    # the scope names an interface of the one who wrote it (RFC 4007 11), which tells us nothing
+    ip = parse_ip(text)
+    return None if ip is None else str(ip)
 
 
 def _read_address(text: str) -> str:
@@ -190,18 +178,10 @@ def _read_address(text: str) -> str:
         if _MDNS_NAME.fullmatch(name):
             return name
         raise UnsupportedCandidate(f"address: {shown(text)} is no IP address and no name under .local")
-    if _nobody(address):
-        raise UnsupportedCandidate(f"address: {shown(text)} is not the address of one host")
+    reason = refusal(address)
+    if reason is not None:
+        raise UnsupportedCandidate(f"address: {shown(text)}: {reason}")
     return address
-
-
-def _nobody(address: str) -> bool:
-    """Whether it is unspecified, broadcast, multicast, or an IPv4 address in IPv6 disguise (RFC 8445 5.1.1.1)."""
-    if ":" not in address:
-        first = int(address.partition(".")[0])
-        return first == 0 or 224 <= first <= 239 or address == "255.255.255.255"
-    ip = IPv6Address(address)
-    return ip.is_unspecified or ip.is_multicast or ip.ipv4_mapped is not None
 
 
 def _read_related_address(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What one side tells the other about its ICE: credentials, options, candidates (RFC 8445 5.4, RFC 8839)."""
+"""What one side tells the other about its ICE: credentials, options, candidates (RFC 8445 5.3, RFC 8839)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,57 @@
+"""ICE (RFC 8445): candidates, checks, nomination, consent. Sans-IO: `fasticePy.aio` runs it on sockets."""
+
+from __future__ import annotations
+
+from fasticePy.ice.agent import IceAgent
+from fasticePy.ice.candidate import Candidate, CandidateType, candidate_priority
+from fasticePy.ice.credentials import Credentials
+from fasticePy.ice.description import Description
+from fasticePy.ice.events import (
+    CandidateGathered,
+    CloseSocket,
+    GatheringState,
+    GatheringStateChanged,
+    IceState,
+    NeedAddresses,
+    NeedSocket,
+    PairSelected,
+    Role,
+    RoleChanged,
+    Route,
+    ServerFinished,
+    StateChanged,
+)
+from fasticePy.ice.options import IceOptions, Limits, Timeouts
+from fasticePy.ice.pacing import Pacer
+from fasticePy.ice.pair import CandidatePair, pair_priority
+from fasticePy.ice.report import Report
+
+__all__ = [
+    "Candidate",
+    "CandidateGathered",
+    "CandidatePair",
+    "CandidateType",
+    "CloseSocket",
+    "Credentials",
+    "Description",
+    "GatheringState",
+    "GatheringStateChanged",
+    "IceAgent",
+    "IceOptions",
+    "IceState",
+    "Limits",
+    "NeedAddresses",
+    "NeedSocket",
+    "Pacer",
+    "PairSelected",
+    "Report",
+    "Role",
+    "RoleChanged",
+    "Route",
+    "ServerFinished",
+    "StateChanged",
+    "Timeouts",
+    "CandidatePair",
+    "candidate_priority",
+    "pair_priority",
+]

@@ -1,0 +1,68 @@
+"""Numeric IP addresses: canonical text and the properties that pairing asks for."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+from fasticePy.machine import Address
+
+
+@lru_cache(maxsize=1024)
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address, without a scope, or None when the text is none."""
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def is_loopback(text: str) -> bool:
+    """127.0.0.0/8 or ::1."""
+    ip = parse_ip(text)
+    return ip is not None and ip.is_loopback
+
+
+def is_link_local(text: str) -> bool:
+    """169.254.0.0/16 is left out: only IPv6 has rules of its own for it (RFC 8445 6.1.2.2)."""
+    ip = parse_ip(text)
+    return ip is not None and ip.version == 6 and ip.is_link_local
+
+
+def scope_of(text: str) -> str:
+    """The scope with its percent sign, or nothing."""
+    _, separator, scope = text.partition("%")
+    return separator + scope
+
+
+def normalize(address: Address) -> Address:
+    """Canonical text for the host, so that equal addresses are equal tuples."""
+    ip = parse_ip(address[0])
+    return address if ip is None else (str(ip) + scope_of(address[0]), address[1])
+
+
+def refusal(text: str) -> str | None:
+    """Why a peer's candidate may not have this address, or None (RFC 8839 5.1, RFC 8445 5.1.1.1)."""
+    ip = parse_ip(text)
+    if ip is None:
+        return "not an IP address: names are not resolved"
+    if ip.is_unspecified:
+        return "unspecified address"
+    if ip.is_multicast:
+        return "multicast address"
+    if ip.version == 4 and int(ip) == 0xFFFFFFFF:
+        return "broadcast address"
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return "IPv4-mapped address"
+        if ip.is_site_local:
+            return "site-local address"
+        if int(ip) >> 32 == 0 and not ip.is_loopback:
+            return "IPv4-compatible address"
+    return None
+
+
+def address_text(address: Address) -> str:
+    """`host:port`, with brackets around IPv6."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,277 @@
+"""Connectivity checks that we send: pacing, the request, and what its answer means (RFC 8445 6.1.4, 7.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from fasticePy.ice.candidate import Candidate, prflx_priority
+from fasticePy.ice.checklist import Checklist, ChecklistSet
+from fasticePy.ice.pair import CandidatePair, LocalCandidate
+from fasticePy.ice.session import Session
+from fasticePy.machine import Address, Timer
+from fasticePy.stun import Attribute, ErrorCode, Message, MessageBuilder, MessageClass, Method
+from fasticePy.stun.transaction import RM, RTO, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One request of ours: what it said, so that its answer is understood whatever changed meanwhile."""
+
+    pair: CandidatePair
+    checklist: Checklist
+    nominating: bool
+    controlling: bool
+
+
+class CheckObserver(Protocol):
+    """Who is told of what checks find out."""
+
+    def pair_succeeded(self, pair: CandidatePair, nominating: bool, now: float) -> None:
+        """An authenticated answer came: the pair is valid."""
+
+    def pair_failed(self, pair: CandidatePair, nominating: bool, now: float) -> None:
+        """Its check ended without one."""
+
+    def role_conflict(self, now: float) -> None:
+        """The peer answered 487 to a check in our present role."""
+
+    def local_candidate_at(self, pair: CandidatePair, address: Address) -> LocalCandidate | None:
+        """The local candidate of the pair's component that has this address."""
+
+
+class Checker:
+    """Sends the checks of all checklists, one every Ta, triggered ones first."""
+
+    __slots__ = ("_checklists", "_last_at", "_observer", "_session", "_tick_timer", "loopback_only")
+
+    def __init__(self, session: Session, checklists: ChecklistSet, observer: CheckObserver) -> None:
+        self._session = session
+        self._checklists = checklists
+        self._observer = observer
+        self._last_at = float("-inf")
+        self._tick_timer: Timer | None = None
+        self.loopback_only = False
+        """All pairs stay on this host: the process-wide floor, which protects NATs, is not needed."""
+
+    def wake(self, now: float) -> None:
+        """There may be something to check: make sure that the timer runs (checks start from it only)."""
+        if self._session.remote is None or (self._tick_timer is not None and self._tick_timer.active):
+            return
+        if not self._checklists.has_work():
+            return
+        if not self._checklists.started:
+            self._checklists.start()
+        self._schedule(max(now, self._last_at + self._session.pacing), self._tick)
+
+    def stop(self) -> None:
+        """Send no more checks."""
+        self._session.outbox.timers.cancel(self._tick_timer)
+
+    def send(self, pair: CandidatePair, checklist: Checklist, now: float) -> None:
+        """Send one check of this pair now."""
+        session = self._session
+        check = Check(pair, checklist, pair.nominating and session.controlling, session.controlling)
+        rto = max(RTO, session.pacing * len(self._checklists.lists) * self._checklists.active_checks())
+        transaction = Transaction(
+            id=session.rng(12),
+            socket=pair.socket,
+            address=pair.destination,
+            data=b"",
+            on_response=partial(self._response_received, check),
+            on_timeout=partial(self._timed_out, check),
+            rto=rto,  # RFC 8445 14.3
+            final_wait=RM * rto,
+        )
+        transaction.data = build_check(session, pair, check.nominating, transaction.id)
+        pair.state = "in-progress"
+        pair.started_at = now
+        pair.requests_sent += 1
+        pair.transaction = transaction
+        session.outbox.count("check.sent")
+        session.transactions.start(transaction, now)
+
+    def trigger(self, pair: CandidatePair, checklist: Checklist, now: float) -> None:
+        """A request of the peer arrived on this pair: check it soon ourselves (RFC 8445 7.3.1.4)."""
+        if pair.state == "succeeded":
+            return
+        self._cancel(pair, now)
+        pair.state = "waiting"
+        checklist.trigger(pair)
+        self.wake(now)
+
+    def nominate(self, pair: CandidatePair, checklist: Checklist, now: float) -> None:
+        """Repeat the check of a valid pair with USE-CANDIDATE (RFC 8445 8.1.1)."""
+        pair.nominating = True
+        checklist.trigger(pair)
+        self.wake(now)
+
+    def retire(self, pair: CandidatePair, checklist: Checklist, now: float) -> None:
+        """Another pair of the component was nominated: check this one no more (RFC 8445 8.1.2)."""
+        pair.retired = True
+        pair.nominating = False
+        checklist.untrigger(pair)
+        self._cancel(pair, now)
+
+    def fail(self, pair: CandidatePair, checklist: Checklist, reason: str, now: float) -> None:
+        """End the check of a pair without success."""
+        if pair.transaction is not None:
+            self._session.transactions.forget(pair.transaction)
+            pair.transaction = None
+        checklist.untrigger(pair)
+        nominating, pair.nominating = pair.nominating, False
+        pair.state = "failed"
+        pair.failure = reason
+        self._session.record.add(now, "pair", str(pair), f"failed: {reason}")
+        self._observer.pair_failed(pair, nominating, now)
+        self.wake(now)
+
+    # -- pacing ----------------------------------------------------------------------------------------------------
+
+    def _schedule(self, at: float, callback: Callable[[float], None]) -> None:
+        self._tick_timer = self._session.outbox.timers.schedule(at, callback)
+
+    def _tick(self, now: float) -> None:
+        if not self._checklists.has_work():
+            return
+        moment = now if self.loopback_only else self._session.pacer.reserve(now)
+        if moment > now:
+            self._schedule(moment, self._send_next)  # the moment is ours: no second reservation
+        else:
+            self._send_next(now)
+
+    def _send_next(self, now: float) -> None:
+        pair = self._checklists.next_check()
+        if pair is None:
+            return
+        checklist = next(each for each in self._checklists.lists if pair in each.pairs)
+        self._last_at = now
+        self.send(pair, checklist, now)
+        if self._checklists.has_work():
+            self._schedule(now + self._session.pacing, self._tick)
+
+    def _cancel(self, pair: CandidatePair, now: float) -> None:
+        if pair.transaction is not None:
+            self._session.transactions.cancel(pair.transaction, now)
+            pair.transaction = None
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def _response_received(
+        self, check: Check, transaction: Transaction, message: Message, socket: int, address: Address, now: float
+    ) -> None:
+        session, pair = self._session, check.pair
+        if not accept_response(session, transaction, message):
+            return
+        rtt = session.transactions.finish(transaction, now)
+        if pair.transaction is transaction:
+            pair.transaction = None
+        pair.responses_received += 1
+        if (socket, address) != (transaction.socket, transaction.address):
+            # RFC 8445 7.2.5.2.1: a path that is not symmetric is of no use
+            self.fail(pair, check.checklist, f"the answer came from {address[0]} port {address[1]} instead", now)
+        elif message.message_class == MessageClass.ERROR:
+            self._error_received(check, message, now)
+        else:
+            self._succeeded(check, message, rtt, now)
+
+    def _error_received(self, check: Check, message: Message, now: float) -> None:
+        pair = check.pair
+        code, reason = message.get(Attribute.ERROR_CODE) or (0, "without ERROR-CODE")
+        if code != ErrorCode.ROLE_CONFLICT:
+            self.fail(pair, check.checklist, f"the peer answered error {code} {reason}".rstrip(), now)
+            return
+        self._session.outbox.count("check.role-conflict")
+        if check.controlling == self._session.controlling:
+            # RFC 8445 7.2.5.1: only if it still is the role that the check was sent in
+            self._session.new_tiebreaker()
+            self._observer.role_conflict(now)
+        pair.state = "waiting"
+        check.checklist.trigger(pair)
+        self.wake(now)
+
+    def _succeeded(self, check: Check, message: Message, rtt: float | None, now: float) -> None:
+        pair, session = check.pair, self._session
+        mapped = message.get(Attribute.XOR_MAPPED_ADDRESS)
+        if mapped is None:
+            self.fail(pair, check.checklist, "the answer has no XOR-MAPPED-ADDRESS", now)
+            return
+        if rtt is not None:
+            pair.rtt = rtt
+        pair.mapped = self._mapped_candidate(pair, mapped)
+        first = not pair.valid
+        if pair.transaction is not None:  # a cancelled check was answered: its successor is needless now
+            self._cancel(pair, now)
+        if not (pair.nominating and not check.nominating):
+            check.checklist.untrigger(pair)
+        if check.nominating:
+            pair.nominating = False
+        pair.state = "succeeded"
+        pair.failure = ""
+        pair.valid = True
+        pair.consent_at = now
+        if first:
+            pair.validated_at = now
+            session.record.add(now, "pair", str(pair), "valid" if rtt is None else f"valid, round trip {rtt * 1000:.1f} ms")
+        self._checklists.unfreeze(pair.foundation)
+        self._observer.pair_succeeded(pair, check.nominating, now)
+        self.wake(now)
+
+    def _mapped_candidate(self, pair: CandidatePair, mapped: Address) -> LocalCandidate | None:
+        own = pair.local_candidate
+        if mapped == own.candidate.transport_address:
+            return None
+        known = self._observer.local_candidate_at(pair, mapped)
+        if known is not None:
+            return known
+        # RFC 8445 7.2.5.3.1: a new peer-reflexive candidate of ours; it is paired with nothing else
+        base = own.base
+        candidate = Candidate(
+            foundation=self._session.foundations.foundation("prflx", base[0], "", "udp"),
+            component=pair.component,
+            transport="udp",
+            priority=prflx_priority(own.candidate.priority),
+            address=mapped[0],
+            port=mapped[1],
+            type="prflx",
+            related_address=base[0],
+            related_port=base[1],
+        )
+        return LocalCandidate(candidate, own.socket, base)
+
+    def _timed_out(self, check: Check, transaction: Transaction, now: float) -> None:
+        if check.pair.transaction is not transaction:
+            return
+        check.pair.transaction = None
+        why = "answers came with a wrong MESSAGE-INTEGRITY" if transaction.violated else "no answer"
+        self.fail(check.pair, check.checklist, f"{why} to {transaction.sends} requests", now)
+
+
+def build_check(session: Session, pair: CandidatePair, nominating: bool, transaction_id: bytes) -> bytes:
+    """The Binding request of a connectivity or consent check (RFC 8445 7.1, 7.2.2; RFC 7675 5.1)."""
+    assert session.remote is not None
+    builder = MessageBuilder(Method.BINDING, MessageClass.REQUEST, transaction_id)
+    builder.add(Attribute.USERNAME, f"{session.remote.ufrag}:{session.local.ufrag}")
+    builder.add(Attribute.PRIORITY, prflx_priority(pair.local_candidate.candidate.priority))
+    if session.controlling:
+        builder.add(Attribute.ICE_CONTROLLING, session.tiebreaker)
+        if nominating:
+            builder.add(Attribute.USE_CANDIDATE)
+    else:
+        builder.add(Attribute.ICE_CONTROLLED, session.tiebreaker)
+    return builder.build(session.remote_key, fingerprint=True)
+
+
+def accept_response(session: Session, transaction: Transaction, message: Message) -> bool:
+    """Whether an answer is the peer's own. Anything else is counted and the check goes on, so that a forger can
+    neither end it nor pass (RFC 8489 9.1.4, RFC 8445 7.2.4)."""
+    if not message.verify_fingerprint():
+        session.outbox.count("drop.response.fingerprint")
+        return False
+    if session.remote_key is None or not message.verify_integrity(session.remote_key):
+        session.outbox.count("drop.response.integrity")
+        transaction.violated = True
+        return False
+    return True

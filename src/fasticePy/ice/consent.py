@@ -1,0 +1,147 @@
+"""Consent to send and liveness of a selected pair (RFC 7675, RFC 8445 11)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Protocol
+
+from fasticePy.ice.checks import accept_response, build_check
+from fasticePy.ice.pair import CandidatePair
+from fasticePy.ice.paths import Path
+from fasticePy.ice.session import Session
+from fasticePy.machine import Address, Timer
+from fasticePy.stun import Attribute, ErrorCode, Message, MessageClass
+from fasticePy.stun.transaction import Transaction
+
+FORBIDDEN = 403
+"""An authenticated answer with this code takes consent back (RFC 7675 5.2)."""
+JITTER = (0.8, 1.2)
+"""Each interval is drawn anew from the mean times these (RFC 7675 5.1)."""
+
+
+class ConsentObserver(Protocol):
+    """Who is told of the end, and of silence before it."""
+
+    def consent_lost(self, pair: CandidatePair, reason: str, now: float) -> None:
+        """Sending on this pair has to stop for good."""
+
+    def path_silent(self, path: Path, now: float) -> None:
+        """Nothing was received on the path for `Timeouts.disconnected` seconds."""
+
+    def role_conflict(self, now: float) -> None:
+        """The peer answered 487."""
+
+
+class ConsentMonitor:
+    """Keeps consent fresh on one pair. One timer: for the next check, for silence and for expiry alike."""
+
+    __slots__ = ("_next_check", "_observer", "_outstanding", "_session", "_timer", "pair", "path")
+
+    def __init__(self, session: Session, pair: CandidatePair, path: Path, observer: ConsentObserver) -> None:
+        self._session = session
+        self._observer = observer
+        self._outstanding: list[Transaction] = []
+        self._timer: Timer | None = None
+        self._next_check = 0.0
+        self.pair = pair
+        self.path = path
+
+    def start(self, now: float) -> None:
+        """Begin: consent was given by the answer to the connectivity check."""
+        self._next_check = now + self._interval()
+        self._arm(now)
+
+    def stop(self) -> None:
+        """End: the pair is no longer selected, or its agent is closed."""
+        timers = self._session.outbox.timers
+        timers.cancel(self._timer)
+        for transaction in self._outstanding:
+            self._session.transactions.forget(transaction)
+        self._outstanding.clear()
+
+    def heard(self, now: float) -> None:
+        """A packet came after a silence."""
+        self.path.silent = False
+        self._arm(now)
+
+    def _interval(self) -> float:
+        low, high = JITTER
+        return self._session.options.timeouts.consent_interval * self._session.uniform(low, high)
+
+    @property
+    def _expires(self) -> float:
+        return (self.pair.consent_at or 0.0) + self._session.options.timeouts.consent_expiry
+
+    @property
+    def _silent_at(self) -> float:
+        return self.path.last_received + self._session.options.timeouts.disconnected
+
+    def _arm(self, now: float) -> None:
+        at = min(self._next_check, self._expires)
+        if not self.path.silent:
+            at = min(at, self._silent_at)
+        self._session.outbox.timers.cancel(self._timer)
+        self._timer = self._session.outbox.timers.schedule(max(at, now), self._tick)
+
+    def _tick(self, now: float) -> None:
+        if now >= self._expires:
+            self._end(f"no authenticated answer for {self._session.options.timeouts.consent_expiry:g} s", now)
+            return
+        if not self.path.silent and now >= self._silent_at:
+            self.path.silent = True
+            self._observer.path_silent(self.path, now)
+        if now >= self._next_check:
+            self._check(now)
+            self._next_check = now + self._interval()
+        self._arm(now)
+
+    def _end(self, reason: str, now: float) -> None:
+        # RFC 7675 5.1: outstanding checks are discarded, a later answer revives nothing
+        self.stop()
+        self._session.outbox.count("consent.lost")
+        self._session.record.add(now, "consent", str(self.pair), reason)
+        self._observer.consent_lost(self.pair, reason, now)
+
+    def _check(self, now: float) -> None:
+        transaction = Transaction(
+            id=self._session.rng(12),
+            socket=self.pair.socket,
+            address=self.pair.destination,
+            data=b"",
+            on_response=partial(self._response_received, self._session.controlling),
+            on_timeout=self._unanswered,
+            max_sends=1,  # RFC 7675 5.1: sent once; an answer to any outstanding one renews
+            final_wait=self._session.options.timeouts.consent_expiry,
+        )
+        transaction.data = build_check(self._session, self.pair, False, transaction.id)
+        self.pair.requests_sent += 1
+        self._outstanding.append(transaction)
+        self._session.outbox.count("consent.sent")
+        self._session.transactions.start(transaction, now)
+
+    def _unanswered(self, transaction: Transaction, now: float) -> None:
+        self._outstanding.remove(transaction)
+
+    def _response_received(
+        self, sent_controlling: bool, transaction: Transaction, message: Message, socket: int, address: Address, now: float
+    ) -> None:
+        session = self._session
+        if not accept_response(session, transaction, message):
+            return
+        if (socket, address) != (transaction.socket, transaction.address):
+            session.outbox.count("drop.response.source")
+            return
+        rtt = session.transactions.finish(transaction, now)
+        self._outstanding.remove(transaction)
+        if message.message_class == MessageClass.ERROR:
+            code, _ = message.get(Attribute.ERROR_CODE) or (0, "")
+            session.outbox.count(f"consent.error.{code}")
+            if code == FORBIDDEN:
+                self._end("the peer took consent back (403)", now)
+            elif code == ErrorCode.ROLE_CONFLICT and sent_controlling == session.controlling:
+                session.new_tiebreaker()
+                self._observer.role_conflict(now)
+            return
+        self.pair.responses_received += 1
+        self.pair.consent_at = now
+        self.pair.rtt = rtt if rtt is not None else self.pair.rtt

@@ -1,0 +1,110 @@
+"""Candidate pairs: one local and one remote candidate, and how far the check of them has come (RFC 8445 6.1.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from fasticePy.ice.addresses import address_text
+from fasticePy.ice.candidate import Candidate
+from fasticePy.machine import Address
+from fasticePy.stun.transaction import Transaction
+
+PairState: TypeAlias = Literal["frozen", "waiting", "in-progress", "succeeded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCandidate:
+    """A candidate of ours, with the socket and the base that it is sent from (RFC 8445 5.1.1)."""
+
+    candidate: Candidate
+    socket: int
+    base: Address
+    url: str | None = None
+    """The server that it was learnt from."""
+
+
+def pair_priority(controlling: int, controlled: int) -> int:
+    """The priority of a pair from those of its two candidates (RFC 8445 6.1.2.3)."""
+    low, high = sorted((controlling, controlled))
+    return (low << 32) + 2 * high + (1 if controlling > controlled else 0)
+
+
+@dataclass(slots=True, eq=False)
+class CandidatePair:
+    """One way that packets might take. Read it; the agent alone changes it."""
+
+    local_candidate: LocalCandidate
+    remote: Candidate
+    destination: Address
+    """Where its packets go: the remote address, with the scope of the local one where it is link-local."""
+    priority: int
+    state: PairState = "frozen"
+    valid: bool = False
+    """An authenticated answer came back through it: it may carry data (RFC 8445 7.2.5.3.2)."""
+    nominated: bool = False
+    failure: str = ""
+    """Why the state is "failed", or what the latest unusable answer was, in words."""
+    requests_sent: int = 0
+    responses_received: int = 0
+    requests_received: int = 0
+    rtt: float | None = None
+    """Round-trip time in seconds of the latest check or consent check that was answered at its first send."""
+    validated_at: float | None = None
+    consent_at: float | None = None
+    """When the latest authenticated answer came (RFC 7675 5.1)."""
+    mapped: LocalCandidate | None = None
+    """Our candidate as the peer sees it, when that is another one than `local` (RFC 8445 7.2.5.3.2)."""
+    nominate_on_success: bool = field(default=False, repr=False)
+    nominating: bool = field(default=False, repr=False)
+    """Our next check of it carries USE-CANDIDATE."""
+    retired: bool = field(default=False, repr=False)
+    """Out of the checklist because another pair of the component was nominated (RFC 8445 8.1.2)."""
+    started_at: float | None = field(default=None, repr=False)
+    transaction: Transaction | None = field(default=None, repr=False)
+
+    @property
+    def local(self) -> Candidate:
+        """Our candidate: where the peer sees packets come from, once that is known."""
+        return (self.mapped or self.local_candidate).candidate
+
+    @property
+    def component(self) -> int:
+        """The component that both candidates belong to."""
+        return self.local_candidate.candidate.component
+
+    @property
+    def socket(self) -> int:
+        """The socket that its packets leave from."""
+        return self.local_candidate.socket
+
+    @property
+    def path(self) -> tuple[int, Address]:
+        """Socket and destination: what tells pairs apart, for reflexive candidates are replaced by their bases
+        (RFC 8445 6.1.2.4)."""
+        return (self.local_candidate.socket, self.destination)
+
+    @property
+    def foundation(self) -> tuple[str, str]:
+        """The foundations of both candidates: pairs with the same are likely to succeed or fail alike."""
+        return (self.local_candidate.candidate.foundation, self.remote.foundation)
+
+    @property
+    def open(self) -> bool:
+        """Whether its check has still to end."""
+        return self.state in ("frozen", "waiting", "in-progress") and not self.retired
+
+    @property
+    def relayed(self) -> bool:
+        """Whether a relay carries its packets on either side."""
+        return "relay" in (self.local_candidate.candidate.type, self.remote.type)
+
+    def update_priority(self, controlling: bool) -> None:
+        """Recompute the priority for a role (RFC 8445 6.1.2.3)."""
+        local, remote = self.local_candidate.candidate.priority, self.remote.priority
+        self.priority = pair_priority(local, remote) if controlling else pair_priority(remote, local)
+
+    def __str__(self) -> str:
+        local, remote = self.local, self.remote
+        return f"{local.type} {address_text(local.transport_address)} -> {remote.type} {address_text(remote.transport_address)}"
+

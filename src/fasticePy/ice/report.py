@@ -1,0 +1,178 @@
+"""The report of an agent: what was tried, what came back, and one sentence that says why it stands as it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fasticePy.ice.addresses import address_text
+from fasticePy.ice.candidate import Candidate
+from fasticePy.ice.events import GatheringState, IceState, Role
+from fasticePy.ice.gathering import ServerResult
+from fasticePy.ice.pair import CandidatePair
+from fasticePy.ice.record import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class PairReport:
+    """How far one pair has come."""
+
+    pair: str
+    state: str
+    valid: bool
+    nominated: bool
+    requests_sent: int
+    responses_received: int
+    requests_received: int
+    rtt: float | None
+    failure: str
+
+    @classmethod
+    def of(cls, pair: CandidatePair) -> PairReport:
+        """Of a pair as it is now."""
+        return cls(
+            str(pair),
+            pair.state,
+            pair.valid,
+            pair.nominated,
+            pair.requests_sent,
+            pair.responses_received,
+            pair.requests_received,
+            pair.rtt,
+            pair.failure,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A snapshot. `str()` gives it as text for people, `to_json()` for programs; it holds no secret."""
+
+    at: float
+    role: Role
+    state: IceState
+    reason: str
+    gathering: GatheringState
+    conclusion: str
+    """One sentence: the cause, and what to change."""
+    local_candidates: tuple[str, ...]
+    remote_candidates: tuple[str, ...]
+    ignored_candidates: tuple[tuple[str, str], ...]
+    sockets_failed: tuple[tuple[str, str], ...]
+    servers: tuple[dict[str, Any], ...]
+    pairs: tuple[PairReport, ...]
+    counters: dict[str, int]
+    entries: tuple[Entry, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """As one JSON object."""
+        return json.dumps(self.to_dict())
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"ICE {self.state} as {self.role}: {self.reason}",
+                *_section("servers", [_server_line(server) for server in self.servers]),
+                *_section("sockets that failed", [f"{name}: {why}" for name, why in self.sockets_failed]),
+                *_section("local candidates", self.local_candidates),
+                *_section("remote candidates", self.remote_candidates),
+                *_section("ignored candidates", [f"{name}: {why}" for name, why in self.ignored_candidates]),
+                *_section("pairs", [_pair_line(pair) for pair in self.pairs]),
+                self.conclusion,
+            ]
+        )
+
+
+def candidate_text(candidate: Candidate) -> str:
+    """A candidate for people."""
+    return f"{candidate.type} {candidate.transport} {address_text(candidate.transport_address)}"
+
+
+def server_dict(result: ServerResult) -> dict[str, Any]:
+    """What became of a server, as plain data."""
+    return {
+        "url": result.url,
+        "ok": result.ok,
+        "finished": result.finished,
+        "reason": result.reason,
+        "resolved": list(result.resolved),
+        "outcomes": [list(outcome) for outcome in result.outcomes],
+    }
+
+
+def conclude(
+    state: IceState,
+    reason: str,
+    local: Sequence[Candidate],
+    remote: Sequence[Candidate],
+    pairs: Sequence[CandidatePair],
+    servers: Sequence[ServerResult],
+    credentials_known: bool,
+) -> str:
+    """The sentence at the end of a report."""
+    if state in ("connected", "completed"):
+        return "A path works."
+    if state == "closed":
+        return "The agent was closed."
+    if state == "disconnected":
+        return f"The path went silent: {reason}. It may come back; consent ends 30 s after the last answer."
+    if not credentials_known:
+        return "The peer's description never came: check the signalling."
+    if not local:
+        return f"There is no local candidate{_because(servers)}: check interfaces, address filters and port range."
+    if not remote:
+        return "The peer sent no candidate and no check came: check the signalling, and that the peer gathers candidates."
+    if any(pair.valid for pair in pairs) or any(pair.responses_received for pair in pairs):
+        return f"A path worked and was lost: {reason}."
+    if not pairs:
+        return f"No local and remote candidate fit together (families, components): we have {_types(local)}, the peer {_types(remote)}."
+    return _unanswered(local, remote, pairs, servers)
+
+
+def _unanswered(
+    local: Sequence[Candidate], remote: Sequence[Candidate], pairs: Sequence[CandidatePair], servers: Sequence[ServerResult]
+) -> str:
+    sent = sum(pair.requests_sent for pair in pairs)
+    came = sum(pair.requests_received for pair in pairs)
+    theirs = f"{came} checks of the peer arrived" if came else "the peer's checks never arrived"
+    if came and sent:
+        advice = "our packets do not reach the peer, or its answers not us: look at firewalls and at the peer's password"
+    elif any(candidate.type == "relay" for candidate in (*local, *remote)):
+        advice = "even the relay does not carry: look at the TURN server's peer permissions and at firewalls"
+    else:
+        advice = f"we have {_types(local)}, the peer {_types(remote)} candidates: without a relay no path exists, add TURN"
+    return f"{sent} checks sent on {len(pairs)} pairs, none answered; {theirs}; {advice}{_because(servers)}."
+
+
+def _because(servers: Sequence[ServerResult]) -> str:
+    failed = [f"{server.url}: {server.reason}" for server in servers if server.finished and not server.ok]
+    return f" ({'; '.join(failed)})" if failed else ""
+
+
+def _types(candidates: Sequence[Candidate]) -> str:
+    return "only " + " and ".join(dict.fromkeys(candidate.type for candidate in candidates))
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"  {title}", *(f"    {line}" for line in lines)] if lines else []
+
+
+def _server_line(server: dict[str, Any]) -> str:
+    outcomes = ", ".join(f"{name}: {outcome}" for name, outcome in server["outcomes"])
+    word = "ok" if server["ok"] else server["reason"] or "pending"
+    return f"{server['url']}: {word}" + (f" ({outcomes})" if outcomes else "")
+
+
+def _pair_line(pair: PairReport) -> str:
+    marks = " nominated" if pair.nominated else " valid" if pair.valid else ""
+    rtt = "" if pair.rtt is None else f", {pair.rtt * 1000:.1f} ms"
+    why = f", {pair.failure}" if pair.failure else ""
+    return (
+        f"{pair.pair}: {pair.state}{marks}, {pair.requests_sent} sent, {pair.responses_received} answered, "
+        f"{pair.requests_received} received{rtt}{why}"
+    )

@@ -1,0 +1,75 @@
+"""Statistics by the names of W3C webrtc-stats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fasticePy.ice.candidate import Candidate
+from fasticePy.ice.pair import CandidatePair
+from fasticePy.ice.paths import Paths
+
+if TYPE_CHECKING:
+    from fasticePy.ice.agent import IceAgent
+
+
+def statistics(agent: IceAgent, paths: Paths, now: float) -> dict[str, dict[str, Any]]:
+    """One dict for each candidate, each pair and the transport, by its `id`; times are seconds of the agent's clock."""
+    local = [_candidate("local-candidate", candidate, now) for candidate in agent.local_candidates]
+    remote = [_candidate("remote-candidate", candidate, now) for candidate in agent.remote_candidates]
+    pairs = [_pair(pair, paths, now) for pair in agent.pairs]
+    selected = agent.selected_pair(1)
+    transport = {
+        "id": "transport",
+        "type": "transport",
+        "timestamp": now,
+        "iceRole": agent.role,
+        "iceState": agent.state,
+        "iceLocalUsernameFragment": agent.local_credentials.ufrag,
+        "selectedCandidatePairId": None if selected is None else _pair_id(selected),
+    }
+    return {entry["id"]: entry for entry in (*local, *remote, *pairs, transport)}
+
+
+def _candidate_id(kind: str, candidate: Candidate) -> str:
+    return f"{kind}-{candidate.component}-{candidate.type}-{candidate.address}-{candidate.port}"
+
+
+def _pair_id(pair: CandidatePair) -> str:
+    host, port = pair.destination
+    return f"candidate-pair-{pair.component}-{pair.socket}-{host}-{port}"
+
+
+def _candidate(kind: str, candidate: Candidate, now: float) -> dict[str, Any]:
+    return {
+        "id": _candidate_id(kind, candidate),
+        "type": kind,
+        "timestamp": now,
+        "address": candidate.address,
+        "port": candidate.port,
+        "protocol": candidate.transport,
+        "candidateType": candidate.type,
+        "priority": candidate.priority,
+        "foundation": candidate.foundation,
+        "relatedAddress": candidate.related_address,
+        "relatedPort": candidate.related_port,
+    }
+
+
+def _pair(pair: CandidatePair, paths: Paths, now: float) -> dict[str, Any]:
+    path = paths.by_key.get(pair.path)
+    return {
+        "id": _pair_id(pair),
+        "type": "candidate-pair",
+        "timestamp": now,
+        "localCandidateId": _candidate_id("local-candidate", pair.local),
+        "remoteCandidateId": _candidate_id("remote-candidate", pair.remote),
+        "state": pair.state,
+        "nominated": pair.nominated,
+        "requestsSent": pair.requests_sent,
+        "requestsReceived": pair.requests_received,
+        "responsesReceived": pair.responses_received,
+        "packetsReceived": 0 if path is None else path.packets_received,
+        "bytesReceived": 0 if path is None else path.bytes_received,
+        "lastPacketReceivedTimestamp": None if path is None else path.last_received,
+        "currentRoundTripTime": pair.rtt,
+    }
