@@ -1,0 +1,3 @@
+"""The asyncio runtime: sockets, interfaces, names and time for the machines of `fasticePy.ice`."""
+
+from __future__ import annotations

@@ -1,0 +1,94 @@
+"""Opening a UDP socket the way ICE wants it: one family, non-blocking, from a port range, with roomy
+buffers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+
+from fasticePy.aio import errqueue
+from fasticePy.aio.sockaddr import from_sockaddr, to_sockaddr
+from fasticePy.machine import Address
+
+BUFFER_SIZE = 512 * 1024
+"""Bytes asked for with SO_RCVBUF and SO_SNDBUF: a video key frame, or an event loop busy for a while, fits
+in."""
+
+_IN_USE = frozenset({errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)})
+
+
+class PortsExhaustedError(OSError):
+    """No port of the range is free; the text names the range."""
+
+
+def open_udp_socket(
+    address: Address, *, ports: range | None = None, buffer_size: int = BUFFER_SIZE
+) -> socket.socket:
+    """A socket bound to `address`, a numeric one. With port 0 and `ports` it gets a free port of that range,
+    tried from a random one on; with port 0 alone any port. Raises OSError, `PortsExhaustedError` among them,
+    and ValueError for an address that is none.
+    """
+    if address[1] == 0 and ports is not None:
+        return _open_in_range(address[0], ports, buffer_size)
+    return _open(address, buffer_size)
+
+
+def bound_address(sock: socket.socket) -> Address:
+    """Where the socket is bound."""
+    return from_sockaddr(sock.getsockname())
+
+
+def _open_in_range(host: str, ports: range, buffer_size: int) -> socket.socket:
+    if not ports:
+        raise PortsExhaustedError("the port range is empty")
+    # from a random port on (RFC 6056): a predictable one helps an attacker who cannot see the traffic
+    start = int.from_bytes(os.urandom(4), "big") % len(ports)
+    for offset in range(len(ports)):
+        try:
+            return _open((host, ports[(start + offset) % len(ports)]), buffer_size)
+        except OSError as error:  # noqa: PERF203 - each port is its own attempt
+            if error.errno not in _IN_USE:
+                raise
+    taken = f"all {len(ports)} ports of the range {ports[0]}-{ports[-1]} are taken on {host}"
+    raise PortsExhaustedError(taken)
+
+
+def _open(address: Address, buffer_size: int) -> socket.socket:
+    sockaddr = to_sockaddr(address)
+    family = socket.AF_INET6 if len(sockaddr) == 4 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _grow(sock, socket.SO_RCVBUF, buffer_size)
+        _grow(sock, socket.SO_SNDBUF, buffer_size)
+        errqueue.enable(sock)
+        _ignore_unreachable_on_windows(sock)
+        sock.bind(sockaddr)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _grow(sock: socket.socket, option: int, size: int) -> None:
+    try:
+        if sock.getsockopt(socket.SOL_SOCKET, option) < size:
+            sock.setsockopt(socket.SOL_SOCKET, option, size)
+    except OSError:  # macOS refuses more than its maximum: the default stays
+        return
+
+
+def _ignore_unreachable_on_windows(sock: socket.socket) -> None:
+    """Without this an ICMP error makes the next receive on the socket fail there, for every peer."""
+    if sys.platform == "win32":
+        import ctypes  # noqa: PLC0415 - Windows alone; socket.ioctl does not know these two codes
+
+        off, returned = ctypes.c_ulong(0), ctypes.c_ulong(0)
+        for code in (0x9800000C, 0x9800000F):  # SIO_UDP_CONNRESET, SIO_UDP_NETRESET
+            ctypes.windll.ws2_32.WSAIoctl(
+                sock.fileno(), code, ctypes.byref(off), 4, None, 0, ctypes.byref(returned), None, None
+            )
