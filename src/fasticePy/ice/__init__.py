@@ -51,7 +51,6 @@ __all__ = [
     "ServerFinished",
     "StateChanged",
     "Timeouts",
-    "CandidatePair",
     "candidate_priority",
     "pair_priority",
 ]

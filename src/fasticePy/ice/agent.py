@@ -70,7 +70,9 @@ class IceAgent(RootMachine):
         if not self._engine.ended:
             self._engine.gatherer.socket_failed(request, reason, now)
 
-    def server_resolved(self, server: int, addresses: Sequence[Address], now: float, *, final: bool = True) -> None:
+    def server_resolved(
+        self, server: int, addresses: Sequence[Address], now: float, *, final: bool = True
+    ) -> None:
         """Addresses of a server, the answer to `NeedAddresses`. `final` tells whether these are the last ones."""
         if not self._engine.ended:
             self._engine.gatherer.server_resolved(server, addresses, now, final)
@@ -105,7 +107,9 @@ class IceAgent(RootMachine):
         if self._engine.ended or credentials == self._session.remote:
             return
         if self._session.remote is not None:
-            raise StateError("the peer's credentials changed, which asks for an ICE restart: make a new agent for it")
+            raise StateError(
+                "the peer's credentials changed, which asks for an ICE restart: make a new agent for it"
+            )
         self._engine.set_remote(credentials, now)
 
     def add_remote_candidate(self, candidate: Candidate | None, now: float) -> None:

@@ -82,31 +82,15 @@ def read_number(what: str, text: str, low: int, high: int) -> int:
 
 
 def read_candidate(line: str) -> Fields:
-    """Take a candidate line apart. It may have `a=` in front, and blanks and line ends around it.
+    """Take a candidate line apart. `a=` or `a=candidate:` in front of it and blanks around it may be there or not.
 
     Raises ParseError when it breaks the grammar, `UnsupportedCandidate` when we cannot use what it says.
     """
-    text = line.strip(" \t\r\n") if len(line) <= MAX_LINE_LENGTH + 4 else line
-    if len(text) > MAX_LINE_LENGTH:
-        raise ParseError(f"candidate line: {len(text)} characters, the limit is {MAX_LINE_LENGTH}")
-    if not (text.isascii() and text.isprintable()):
-        raise ParseError(f"candidate line: {shown(text)} has characters that are not printable ASCII")
-    text = text.removeprefix("a=")
-    if text[:10].lower() != "candidate:":
-        raise ParseError(f"candidate line: {shown(text)} does not begin with 'candidate:'")
-    # the foundation goes up to the first blank, so that an empty one, as some peers print, does not shift the others
-    foundation, _, rest = text[10:].partition(" ")
-    words = rest.split()
-    if len(words) < 7:
-        raise ParseError(f"candidate line: {len(words) + 1} fields, at least 8 are needed: {shown(text)}")
-    if words[5].lower() != "typ":
-        raise ParseError(f"candidate line: {shown(words[5])} in the place of 'typ'")
-    if len(foundation) > MAX_FOUNDATION_LENGTH:
-        raise ParseError(f"foundation: {len(foundation)} characters, the limit is {MAX_FOUNDATION_LENGTH}")
+    foundation, words = _split(line)
     component = read_number("component", words[0], 1, MAX_COMPONENT)
     priority = read_number("priority", words[2], 1, MAX_PRIORITY_READ)
     port = read_number("port", words[4], 0, MAX_PORT)
-    pairs = _read_pairs(words[7:])
+    pairs = tuple(zip(words[7::2], words[8::2], strict=False))  # a last name without a value says nothing
     named = dict(pairs)  # known names may come in any order
     related_address = _read_related_address(named["raddr"]) if "raddr" in named else None
     related_port = read_number("rport", named["rport"], 0, MAX_PORT) if "rport" in named else None
@@ -134,18 +118,35 @@ def read_candidate(line: str) -> Fields:
     }
 
 
+def _split(line: str) -> tuple[str, list[str]]:
+    """The foundation of a candidate line and the words after it, at least seven, the sixth of them `typ`."""
+    text = line.strip(" \t\r\n")
+    if len(text) > MAX_LINE_LENGTH:
+        raise ParseError(f"candidate line: {len(text)} characters, the limit is {MAX_LINE_LENGTH}")
+    if not (text.isascii() and text.isprintable()):
+        raise ParseError(f"candidate line: {shown(text)} has characters that are not printable ASCII")
+    text = text.removeprefix("a=")
+    if text[:10].lower() == "candidate:":  # aioice and pion hand out lines without it
+        text = text[10:]
+    # the foundation goes up to the first blank, so that an empty one, as some peers print, does not shift the others
+    foundation, _, rest = text.partition(" ")
+    words = rest.split()
+    if len(words) < 7:
+        raise ParseError(f"candidate line: {len(words) + 1} fields, 8 are needed at least: {shown(text)}")
+    if words[5].lower() != "typ":
+        raise ParseError(f"candidate line: {shown(words[5])} in the place of 'typ'")
+    if len(foundation) > MAX_FOUNDATION_LENGTH:
+        raise ParseError(f"foundation: {len(foundation)} characters, the limit is {MAX_FOUNDATION_LENGTH}")
+    if len(words) > 7 + 2 * MAX_PAIRS:
+        raise ParseError(f"candidate line: more than {MAX_PAIRS} pairs after the type")
+    return foundation, words
+
+
 def read_ufrag(text: str) -> str:
     """A user fragment as it comes with a candidate. Raises ParseError."""
     if not _UFRAG.fullmatch(text):
         raise ParseError(f"ufrag: {shown(text)} is not 4 to 256 of A-Z a-z 0-9 + /")
     return text
-
-
-def _read_pairs(words: list[str]) -> tuple[tuple[str, str], ...]:
-    """The name and value pairs after the type; a last name without a value says nothing."""
-    if len(words) > 2 * MAX_PAIRS:
-        raise ParseError(f"candidate line: more than {MAX_PAIRS} pairs after the type")
-    return tuple(zip(words[::2], words[1::2], strict=False))
 
 
 def _read_tcptype(name: str | None, port: int) -> TcpType:

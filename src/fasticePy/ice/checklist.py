@@ -128,7 +128,8 @@ class ChecklistSet:
     def has_work(self) -> bool:
         """Whether `next_check` would give a pair."""
         return any(
-            checklist.triggered or any(pair.state in ("waiting", "frozen") and not pair.retired for pair in checklist.pairs)
+            checklist.triggered
+            or any(pair.state in ("waiting", "frozen") and not pair.retired for pair in checklist.pairs)
             for checklist in self.lists
             if checklist.state == "running" or checklist.triggered
         )
@@ -149,7 +150,11 @@ class ChecklistSet:
 
     def _thaw(self, candidates: list[CandidatePair]) -> None:
         # RFC 8445 6.1.4.2: a Frozen pair whose foundation nobody checks right now becomes Waiting
-        busy = {pair.foundation for pair in self.pairs() if pair.state in ("waiting", "in-progress") and not pair.retired}
+        busy = {
+            pair.foundation
+            for pair in self.pairs()
+            if pair.state in ("waiting", "in-progress") and not pair.retired
+        }
         for pair in candidates:
             if pair.state == "frozen" and pair.foundation not in busy:
                 pair.state = "waiting"
@@ -157,7 +162,12 @@ class ChecklistSet:
 
     def _initial_state(self, checklist: Checklist, new: CandidatePair) -> Literal["waiting", "frozen"]:
         # RFC 8838 12: Waiting when the foundation is known to work, or when the pair ranks above all its siblings
-        siblings = [(each, pair) for each in self.lists for pair in each.pairs if pair.foundation == new.foundation and pair is not new]
+        siblings = [
+            (each, pair)
+            for each in self.lists
+            for pair in each.pairs
+            if pair.foundation == new.foundation and pair is not new
+        ]
         if any(pair.state == "succeeded" for _, pair in siblings):
             return "waiting"
         rank = self._rank(checklist, new)
@@ -175,8 +185,7 @@ class ChecklistSet:
         if failed:
             return failed[-1]
         idle = [pair for pair in disposable if pair.state in ("frozen", "waiting") or pair.retired]
-        lowest = min((*idle, new), key=lambda pair: pair.priority)
-        return lowest
+        return min((*idle, new), key=lambda pair: pair.priority)
 
     def _list_of(self, pair: CandidatePair) -> Checklist:
         return next(checklist for checklist in self.lists if pair in checklist.pairs)

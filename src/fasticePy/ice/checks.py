@@ -160,7 +160,13 @@ class Checker:
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def _response_received(
-        self, check: Check, transaction: Transaction, message: Message, socket: int, address: Address, now: float
+        self,
+        check: Check,
+        transaction: Transaction,
+        message: Message,
+        socket: int,
+        address: Address,
+        now: float,
     ) -> None:
         session, pair = self._session, check.pair
         if not accept_response(session, transaction, message):
@@ -171,7 +177,9 @@ class Checker:
         pair.responses_received += 1
         if (socket, address) != (transaction.socket, transaction.address):
             # RFC 8445 7.2.5.2.1: a path that is not symmetric is of no use
-            self.fail(pair, check.checklist, f"the answer came from {address[0]} port {address[1]} instead", now)
+            self.fail(
+                pair, check.checklist, f"the answer came from {address[0]} port {address[1]} instead", now
+            )
         elif message.message_class == MessageClass.ERROR:
             self._error_received(check, message, now)
         else:
@@ -214,7 +222,9 @@ class Checker:
         pair.consent_at = now
         if first:
             pair.validated_at = now
-            session.record.add(now, "pair", str(pair), "valid" if rtt is None else f"valid, round trip {rtt * 1000:.1f} ms")
+            session.record.add(
+                now, "pair", str(pair), "valid" if rtt is None else f"valid, round trip {rtt * 1000:.1f} ms"
+            )
         self._checklists.unfreeze(pair.foundation)
         self._observer.pair_succeeded(pair, check.nominating, now)
         self.wake(now)

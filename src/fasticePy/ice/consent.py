@@ -123,7 +123,13 @@ class ConsentMonitor:
         self._outstanding.remove(transaction)
 
     def _response_received(
-        self, sent_controlling: bool, transaction: Transaction, message: Message, socket: int, address: Address, now: float
+        self,
+        sent_controlling: bool,
+        transaction: Transaction,
+        message: Message,
+        socket: int,
+        address: Address,
+        now: float,
     ) -> None:
         session = self._session
         if not accept_response(session, transaction, message):

@@ -41,7 +41,9 @@ class Credentials:
     def own(cls, ufrag: str, pwd: str) -> Credentials:
         """Ours, chosen by the application. Raises ValueError as the class does, and for a ufrag too long to be sent."""
         if len(ufrag) > UFRAG_SENT_LIMIT:
-            raise ValueError(f"a local ICE ufrag has {UFRAG_SENT_LIMIT} characters at most, this one has {len(ufrag)}")
+            raise ValueError(
+                f"a local ICE ufrag has {UFRAG_SENT_LIMIT} characters at most, this one has {len(ufrag)}"
+            )
         return cls(ufrag, pwd)
 
 

@@ -144,7 +144,9 @@ class Engine:
         dropped = self.checklists.add(self.checklist, pair)
         if dropped is not None:
             self.session.outbox.count("pair.over-limit")
-            self.session.record.add(now, "pair", str(dropped), f"dropped: more than {self.checklists.max_pairs} pairs")
+            self.session.record.add(
+                now, "pair", str(dropped), f"dropped: more than {self.checklists.max_pairs} pairs"
+            )
             if dropped.transaction is not None:
                 self.session.transactions.forget(dropped.transaction)
             if dropped is pair:
@@ -318,7 +320,10 @@ class Engine:
     def local_candidate_at(self, pair: CandidatePair, address: Address) -> LocalCandidate | None:
         """See `CheckObserver`."""
         for candidate in self.gatherer.candidates:
-            if candidate.candidate.component == pair.component and candidate.candidate.transport_address == address:
+            if (
+                candidate.candidate.component == pair.component
+                and candidate.candidate.transport_address == address
+            ):
                 return candidate
         return None
 
@@ -332,7 +337,9 @@ class Engine:
         self.selector.drop(pair, now)
         if not final:
             self.selector.update(pair.component, now)
-        if self.selector.components[pair.component].selected is None and (final or not any(self.checklist.open_pairs())):
+        if self.selector.components[pair.component].selected is None and (
+            final or not any(self.checklist.open_pairs())
+        ):
             self._fail(f"consent to send on {pair} ended: {reason}", now)
             return
         self._update_state(f"{pair} is lost: {reason}", now)

@@ -12,7 +12,13 @@ from typing import Protocol
 
 from fasticePy.ice.addresses import address_text, is_link_local, is_loopback, normalize, parse_ip, refusal
 from fasticePy.ice.candidate import MAX_LOCAL_PREFERENCE, Candidate, CandidateType, candidate_priority
-from fasticePy.ice.events import GatheringState, GatheringStateChanged, NeedAddresses, NeedSocket, ServerFinished
+from fasticePy.ice.events import (
+    GatheringState,
+    GatheringStateChanged,
+    NeedAddresses,
+    NeedSocket,
+    ServerFinished,
+)
 from fasticePy.ice.pair import LocalCandidate
 from fasticePy.ice.session import Session
 from fasticePy.machine import Address
@@ -130,7 +136,9 @@ class Gatherer:
                 request = self._next_request
                 self._next_request += 1
                 self._requests[request] = (component, rank, address)
-                self._session.outbox.emit(NeedSocket(at=now, request=request, component=component, transport="udp", address=address))
+                self._session.outbox.emit(
+                    NeedSocket(at=now, request=request, component=component, transport="udp", address=address)
+                )
         self._check_ended(now)
 
     def stop(self, now: float) -> None:
@@ -176,7 +184,11 @@ class Gatherer:
         """An ICMP error for what was sent to `address`, or a broken socket (RFC 8489 6.2.1: the transaction fails)."""
         for ask in self._asks:
             transaction = ask.transaction
-            if transaction is not None and transaction.socket == socket and address in (None, transaction.address):
+            if (
+                transaction is not None
+                and transaction.socket == socket
+                and address in (None, transaction.address)
+            ):
                 self._session.transactions.forget(transaction)
                 self._ended(ask, reason, now)
 
@@ -213,7 +225,9 @@ class Gatherer:
         server = _Server(index, url, ServerResult(str(url)))
         self._servers[index] = server
         if index >= self._session.options.limits.servers:
-            self._finish_server(server, f"more than {self._session.options.limits.servers} servers: left out", now)
+            self._finish_server(
+                server, f"more than {self._session.options.limits.servers} servers: left out", now
+            )
         elif url.scheme != "stun":
             self._finish_server(server, f"{url.scheme}: servers are not supported yet", now)
         elif parse_ip(url.host) is not None:
@@ -289,7 +303,9 @@ class Gatherer:
         self._ended(ask, f"no answer to {transaction.sends} requests in {waited:.1f} s", now)
 
     def _found(self, ask: _Ask, mapped: Address, rtt: float | None, now: float) -> None:
-        self._session.outbox.timers.schedule(now + self._session.options.timeouts.keepalive, partial(self._refresh, ask))
+        self._session.outbox.timers.schedule(
+            now + self._session.options.timeouts.keepalive, partial(self._refresh, ask)
+        )
         if ask.mapped is not None:
             self._refreshed(ask, mapped, now)
             return
@@ -315,13 +331,23 @@ class Gatherer:
         self._check_server(ask.server, now)
         self._check_ended(now)
 
-    def _report(self, ask: _Ask, reason: str, now: float, mapped: Address | None = None, rtt: float | None = None) -> None:
+    def _report(
+        self, ask: _Ask, reason: str, now: float, mapped: Address | None = None, rtt: float | None = None
+    ) -> None:
         text = reason if mapped is None else f"you are {address_text(mapped)}"
         url = ask.server.result.url
         ask.server.result.outcomes.append((ask.name, text))
         self._session.record.add(now, "server", url, f"{ask.name}: {text}")
         self._session.outbox.emit(
-            ServerFinished(at=now, url=url, base=ask.base.address, ok=mapped is not None, reason=reason, mapped=mapped, rtt=rtt)
+            ServerFinished(
+                at=now,
+                url=url,
+                base=ask.base.address,
+                ok=mapped is not None,
+                reason=reason,
+                mapped=mapped,
+                rtt=rtt,
+            )
         )
 
     # -- refreshing (RFC 8445 5.1.1.4: reflexive candidates are kept alive until ICE has concluded) --------------------
@@ -359,12 +385,20 @@ class Gatherer:
         server.resolving = False
         server.result.reason = reason
         self._session.record.add(now, "server", server.result.url, f"failed: {reason}")
-        self._session.outbox.emit(ServerFinished(at=now, url=server.result.url, base=None, ok=False, reason=reason))
+        self._session.outbox.emit(
+            ServerFinished(at=now, url=server.result.url, base=None, ok=False, reason=reason)
+        )
 
     # -- candidates ------------------------------------------------------------------------------------------------
 
     def _make(
-        self, base: Base, type: CandidateType, address: Address, server: _Server | None, rank: int, server_host: str = ""
+        self,
+        base: Base,
+        type: CandidateType,
+        address: Address,
+        server: _Server | None,
+        rank: int,
+        server_host: str = "",
     ) -> LocalCandidate:
         candidate = Candidate(
             foundation=self._session.foundations.foundation(type, base.address[0], server_host, "udp"),
@@ -378,7 +412,9 @@ class Gatherer:
             related_address=None if type == "host" else base.address[0],
             related_port=None if type == "host" else base.address[1],
         )
-        return LocalCandidate(candidate, base.socket, base.address, None if server is None else server.result.url)
+        return LocalCandidate(
+            candidate, base.socket, base.address, None if server is None else server.result.url
+        )
 
     def _offer(self, candidate: LocalCandidate, now: float) -> None:
         text = f"{candidate.candidate.type} {address_text(candidate.candidate.transport_address)}"
@@ -387,7 +423,9 @@ class Gatherer:
             return
         if self._redundant(candidate):
             # RFC 8445 5.1.3, RFC 8838 9: same address and same base as one that the peer has already
-            self._session.record.add(now, "local", text, "left out: same address and base as another candidate")
+            self._session.record.add(
+                now, "local", text, "left out: same address and base as another candidate"
+            )
             return
         self.candidates.append(candidate)
         self._session.record.add(now, "local", text, "found")

@@ -53,7 +53,9 @@ class RegularNomination:
         since = min(pair.validated_at for pair in valid if pair.validated_at is not None)
         # While only a relayed pair works, a direct one is worth a real wait (its hole may take a retransmission to
         # open); between direct pairs the difference is small.
-        limit = since + (self._timeouts.nomination_relay if best.relayed else self._timeouts.nomination_direct)
+        limit = since + (
+            self._timeouts.nomination_relay if best.relayed else self._timeouts.nomination_direct
+        )
         if now >= limit:
             return Decision(nominate=best)
         rivals = [pair for pair in known if pair.open and pair.priority > best.priority]

@@ -106,5 +106,5 @@ class CandidatePair:
 
     def __str__(self) -> str:
         local, remote = self.local, self.remote
-        return f"{local.type} {address_text(local.transport_address)} -> {remote.type} {address_text(remote.transport_address)}"
-
+        source, destination = address_text(local.transport_address), address_text(remote.transport_address)
+        return f"{local.type} {source} -> {remote.type} {destination}"

@@ -53,7 +53,7 @@ class RemoteCandidates:
         return held
 
     def add(self, candidate: Candidate, now: float) -> tuple[Candidate, Candidate | None] | None:
-        """Take a signalled candidate. Gives it, and the peer-reflexive one that it replaces; None when it is ignored."""
+        """Take a signalled candidate. Gives it, and the peer-reflexive one that it replaces; None: it is ignored."""
         reason = self._reason_against(candidate)
         if reason is not None:
             self._ignore(candidate, reason, now)
@@ -67,7 +67,9 @@ class RemoteCandidates:
             self._ignore(candidate, "known already", now)
             return None
         self._known[key] = candidate
-        self._session.record.add(now, "remote", _name(candidate), "taken" if known is None else "taken: was peer-reflexive")
+        self._session.record.add(
+            now, "remote", _name(candidate), "taken" if known is None else "taken: was peer-reflexive"
+        )
         return candidate, known
 
     def learn(self, component: int, address: Address, priority: int, now: float) -> Candidate | None:

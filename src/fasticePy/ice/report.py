@@ -126,26 +126,33 @@ def conclude(
     if not local:
         return f"There is no local candidate{_because(servers)}: check interfaces, address filters and port range."
     if not remote:
-        return "The peer sent no candidate and no check came: check the signalling, and that the peer gathers candidates."
+        return "The peer sent no candidate and no check came: look at the signalling and at the peer's gathering."
     if any(pair.valid for pair in pairs) or any(pair.responses_received for pair in pairs):
         return f"A path worked and was lost: {reason}."
     if not pairs:
-        return f"No local and remote candidate fit together (families, components): we have {_types(local)}, the peer {_types(remote)}."
+        ours, theirs = _types(local), _types(remote)
+        return f"No candidates fit together (families, components): we have {ours}, the peer {theirs}."
     return _unanswered(local, remote, pairs, servers)
 
 
 def _unanswered(
-    local: Sequence[Candidate], remote: Sequence[Candidate], pairs: Sequence[CandidatePair], servers: Sequence[ServerResult]
+    local: Sequence[Candidate],
+    remote: Sequence[Candidate],
+    pairs: Sequence[CandidatePair],
+    servers: Sequence[ServerResult],
 ) -> str:
     sent = sum(pair.requests_sent for pair in pairs)
     came = sum(pair.requests_received for pair in pairs)
     theirs = f"{came} checks of the peer arrived" if came else "the peer's checks never arrived"
     if came and sent:
-        advice = "our packets do not reach the peer, or its answers not us: look at firewalls and at the peer's password"
+        advice = (
+            "our checks do not reach the peer, or its answers not us: look at firewalls and at the password"
+        )
     elif any(candidate.type == "relay" for candidate in (*local, *remote)):
         advice = "even the relay does not carry: look at the TURN server's peer permissions and at firewalls"
     else:
-        advice = f"we have {_types(local)}, the peer {_types(remote)} candidates: without a relay no path exists, add TURN"
+        ours, others = _types(local), _types(remote)
+        advice = f"we have {ours}, the peer {others} candidates: a relay is needed, add a TURN server"
     return f"{sent} checks sent on {len(pairs)} pairs, none answered; {theirs}; {advice}{_because(servers)}."
 
 

@@ -46,7 +46,9 @@ class RequestHandler:
             return None, False
         unknown = message.unknown_required(KNOWN_REQUIRED)
         if unknown:
-            self._refuse(message, socket, address, ErrorCode.UNKNOWN_ATTRIBUTE, self._session.local_key, unknown)
+            self._refuse(
+                message, socket, address, ErrorCode.UNKNOWN_ATTRIBUTE, self._session.local_key, unknown
+            )
             return None, False
         priority = message.get(Attribute.PRIORITY)
         theirs_controlling = message.get(Attribute.ICE_CONTROLLING)

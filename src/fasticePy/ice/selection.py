@@ -33,7 +33,16 @@ class Selector:
     """Selects a pair per component: the nominated one, or until there is one the best that is valid
     (RFC 8445 8.1, 12.1)."""
 
-    __slots__ = ("_checker", "_checklist", "_observer", "_paths", "_policy", "_session", "components", "more_expected")
+    __slots__ = (
+        "_checker",
+        "_checklist",
+        "_observer",
+        "_paths",
+        "_policy",
+        "_session",
+        "components",
+        "more_expected",
+    )
 
     def __init__(
         self,
@@ -93,7 +102,11 @@ class Selector:
         """As controlling agent, nominate if the policy finds it is time (RFC 8445 8.1.1)."""
         selection = self.components[component]
         pairs = [pair for pair in self._checklist.pairs if pair.component == component]
-        if not self._session.controlling or selection.nominated is not None or any(pair.nominating for pair in pairs):
+        if (
+            not self._session.controlling
+            or selection.nominated is not None
+            or any(pair.nominating for pair in pairs)
+        ):
             return
         decision = self._policy.decide(pairs, self.more_expected, now)
         timers = self._session.outbox.timers
@@ -114,7 +127,9 @@ class Selector:
         if best is None:
             return
         selection.route = Route(best.socket, best.destination)
-        selection.monitor = ConsentMonitor(self._session, best, self._paths.of_pair(best, now), self._observer)
+        selection.monitor = ConsentMonitor(
+            self._session, best, self._paths.of_pair(best, now), self._observer
+        )
         selection.monitor.start(now)
         self._emit(selection, best, now)
 
@@ -137,7 +152,11 @@ class Selector:
 
     def _best_valid(self, component: int, now: float) -> CandidatePair | None:
         oldest = now - self._session.options.timeouts.consent_expiry
-        fresh = (p for p in self._checklist.valid_pairs(component) if p.consent_at is not None and p.consent_at > oldest)
+        fresh = (
+            p
+            for p in self._checklist.valid_pairs(component)
+            if p.consent_at is not None and p.consent_at > oldest
+        )
         return next(fresh, None)
 
     def _nominate(self, pair: CandidatePair, now: float) -> None:
@@ -163,7 +182,9 @@ class Selector:
         assert selection.route is not None
         self._session.record.add(now, "pair", str(pair), "selected, final" if pair.nominated else "selected")
         self._session.outbox.emit(
-            PairSelected(at=now, component=pair.component, pair=pair, route=selection.route, nominated=pair.nominated)
+            PairSelected(
+                at=now, component=pair.component, pair=pair, route=selection.route, nominated=pair.nominated
+            )
         )
 
     @staticmethod
