@@ -170,6 +170,7 @@ class Checker:
     ) -> None:
         session, pair = self._session, check.pair
         if not accept_response(session, transaction, message):
+            _note_refusal(pair, message)
             return
         rtt = session.transactions.finish(transaction, now)
         if pair.transaction is transaction:
@@ -255,8 +256,16 @@ class Checker:
         if check.pair.transaction is not transaction:
             return
         check.pair.transaction = None
-        why = "answers came with a wrong MESSAGE-INTEGRITY" if transaction.violated else "no answer"
+        forged = "only answers with a wrong MESSAGE-INTEGRITY" if transaction.violated else ""
+        why = check.pair.failure or forged or "no answer"
         self.fail(check.pair, check.checklist, f"{why} to {transaction.sends} requests", now)
+
+
+def _note_refusal(pair: CandidatePair, message: Message) -> None:
+    # Nobody vouches for it, so it decides nothing; but it may explain why no better answer comes
+    if message.message_class == MessageClass.ERROR and not message.has_integrity:
+        code, reason = message.get(Attribute.ERROR_CODE) or (0, "without ERROR-CODE")
+        pair.failure = f"unauthenticated error {code} {reason}".rstrip()
 
 
 def build_check(session: Session, pair: CandidatePair, nominating: bool, transaction_id: bytes) -> bytes:

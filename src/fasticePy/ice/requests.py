@@ -8,12 +8,14 @@ from fasticePy.ice.session import Session
 from fasticePy.machine import Address
 from fasticePy.stun import Attribute, ErrorCode, IntegrityKey, Message, MessageBuilder, MessageClass, Method
 
-KNOWN_REQUIRED = (
-    Attribute.USERNAME,
-    Attribute.MESSAGE_INTEGRITY,
-    Attribute.MESSAGE_INTEGRITY_SHA256,
-    Attribute.PRIORITY,
-    Attribute.USE_CANDIDATE,
+KNOWN_REQUIRED = frozenset(
+    {
+        Attribute.USERNAME,
+        Attribute.MESSAGE_INTEGRITY,
+        Attribute.MESSAGE_INTEGRITY_SHA256,
+        Attribute.PRIORITY,
+        Attribute.USE_CANDIDATE,
+    }
 )
 """Comprehension-required attributes that a check may carry (RFC 8445 7.1)."""
 MAX_REPORTED_UNKNOWN = 16
