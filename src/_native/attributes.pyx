@@ -1,8 +1,11 @@
-"""Decoding and encoding of attribute values (RFC 8489 14, RFC 8656 18, RFC 8445 16.1, RFC 5780 7, RFC 7982 3, RFC 6062 6)."""
+"""Decoding and encoding of attribute values.
+
+RFC 8489 14, RFC 8656 18, RFC 8445 16.1, RFC 5780 7, RFC 6062 6, RFC 7635 6, RFC 7982 3, RFC 8016 3.
+"""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -63,7 +66,7 @@ cdef Kind kind_of(unsigned attribute) noexcept nogil:
         return UINT64
     if attribute in (0x000C, 0x0027):                   # CHANNEL-NUMBER, RESPONSE-PORT
         return UINT16_PADDED
-    if attribute in (0x0017, 0x0019, 0x8000):           # REQUESTED-ADDRESS-FAMILY, -TRANSPORT, ADDITIONAL-ADDRESS-FAMILY
+    if attribute in (0x0017, 0x0019, 0x8000):           # REQUESTED-ADDRESS-FAMILY, -TRANSPORT, ADDITIONAL-
         return UINT8_PADDED
     if attribute in (0x001A, 0x0025):                   # DONT-FRAGMENT, USE-CANDIDATE
         return FLAG

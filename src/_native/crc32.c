@@ -56,7 +56,7 @@ FI_TARGET("sse4.1,pclmul") static uint32_t crc32_pclmul(uint32_t crc, const uint
     p += 16; n -= 16;
     while (n) {
         __m128i lo = _mm_clmulepi64_si128(x, k34, 0x00), hi = _mm_clmulepi64_si128(x, k34, 0x11);
-        x = _mm_xor_si128(_mm_xor_si128(lo, hi), _mm_loadu_si128((const __m128i *)p)); 
+        x = _mm_xor_si128(_mm_xor_si128(lo, hi), _mm_loadu_si128((const __m128i *)p));
         p += 16; n -= 16;
     }
     const __m128i m32 = _mm_setr_epi32(~0, 0, ~0, 0);

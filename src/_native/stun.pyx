@@ -21,6 +21,10 @@ cdef enum:
     FINGERPRINT_XOR = 0x5354554E        # RFC 8489 14.7
 
 
+# never written after this line
+cdef bytes _NOTHING = bytes(HEADER_SIZE)
+
+
 class ParseError(ValueError):
     """The bytes are not what they were taken for. It never comes out of a receive path, only of calls that parse."""
 
@@ -103,7 +107,7 @@ def parse(data):
     """
     cdef Message self = Message.__new__(Message)
     cdef int code
-    self.data = data if type(data) is bytes else bytes(memoryview(data))
+    self.data = data if type(data) is bytes else memoryview(data).tobytes()
     code = scan(<const uint8_t *>PyBytes_AS_STRING(self.data), <size_t>PyBytes_GET_SIZE(self.data), &self.layout)
     if code != PARSE_OK:
         raise_parse_error(code)
@@ -129,6 +133,9 @@ cdef class Message:
     MESSAGE-INTEGRITY-SHA256, and MESSAGE-INTEGRITY-SHA256 and FINGERPRINT wherever they may stand
     (RFC 8489 14.5-14.7). Whether the integrity is right is asked by `verify_integrity`.
     """
+
+    def __cinit__(self):
+        self.data = _NOTHING        # Message.__new__() from Python must not crash
 
     def __init__(self):
         raise TypeError("messages are made by fasticePy.stun.parse()")
@@ -373,7 +380,7 @@ cdef class MessageBuilder:
             encode_value(&self.writer, <unsigned>attribute, value)
 
     def build(self, MacKey key=None, *, bint fingerprint=False, bint sha1=True, bint sha256=False):
-        """The message as bytes, with what `key` asks for and a FINGERPRINT if wanted, in the order of RFC 8489 14.5-14.7.
+        """The message as bytes, with its integrity and a FINGERPRINT if wanted, in the order of RFC 8489 14.5-14.7.
 
         With a key, `sha1` adds MESSAGE-INTEGRITY and `sha256` MESSAGE-INTEGRITY-SHA256. The builder stays as it is, so
         building again gives the same bytes. Raises ValueError when the message would exceed 65552 bytes.

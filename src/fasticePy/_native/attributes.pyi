@@ -1,1 +1,1 @@
-
+# nothing for Python: its functions are for cimport

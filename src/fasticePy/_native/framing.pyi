@@ -1,9 +1,13 @@
 from typing import Literal, final
 
+from typing_extensions import Never
+
 def classify(data: bytes | bytearray | memoryview, from_turn_server: bool = True) -> int: ...
 def rfc4571_frame(data: bytes | bytearray | memoryview) -> bytes: ...
+
 @final
 class ChannelData:
+    def __init__(self, *args: Never, **kwargs: Never) -> None: ...  # made by parse()
     @property
     def channel(self) -> int: ...
     @property

@@ -9,6 +9,8 @@ cdef class MacKey:
     cdef fi_mac_key state
 
 # `first`, when not NULL, stands for the first 64 bytes of p (or all of p when it is shorter)
-cdef void hmac_sha1_of(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n, uint8_t *out) noexcept nogil
-cdef void hmac_sha256_of(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n, uint8_t *out) noexcept nogil
+cdef void hmac_sha1_of(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n,
+                       uint8_t *out) noexcept nogil
+cdef void hmac_sha256_of(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n,
+                         uint8_t *out) noexcept nogil
 cdef bint equal(const uint8_t *a, const uint8_t *b, size_t n) noexcept nogil

@@ -1,8 +1,9 @@
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 SHA1_IMPLEMENTATION: str
 SHA256_IMPLEMENTATION: str
 
+@disjoint_base
 class MacKey:
     def __new__(cls, raw: bytes | bytearray | memoryview) -> Self: ...
 

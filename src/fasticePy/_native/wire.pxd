@@ -1,4 +1,4 @@
-"""Big-endian loads and stores, and the bytes of a Python object. Header only: every function is inlined into its user."""
+"""Big-endian loads and stores, and the bytes of a Python object. Header only: all of it is inlined."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject

@@ -20,9 +20,7 @@ _COOKIE = "obMatJos2"
 """How a nonce with feature bits begins; four base64 characters follow (RFC 8489 9.2)."""
 
 
-def long_term_key(
-    username: str, realm: str, password: str, algorithm: int = PasswordAlgorithm.MD5
-) -> bytes:
+def long_term_key(username: str, realm: str, password: str, algorithm: int = PasswordAlgorithm.MD5) -> bytes:
     """The key of the long-term mechanism (RFC 8489 9.2.2, 18.5.1): 16 bytes with MD5, 32 with SHA-256.
 
     The strings are prepared as OpaqueStrings. Raises ValueError when they cannot be, or for an unknown algorithm.
@@ -59,7 +57,7 @@ def security_features(nonce: str) -> SecurityFeature | None:
 class IntegrityKey(MacKey):
     """The key of MESSAGE-INTEGRITY and MESSAGE-INTEGRITY-SHA256, with the hashing that depends on it alone done once.
 
-    Made by `short_term`, `long_term` or `from_bytes`. It is immutable, threads may share it, and its text shows nothing.
+    Made by `short_term`, `long_term` or `from_bytes`. It is immutable, threads may share it, its text shows nothing.
     """
 
     __slots__ = ()

@@ -25,15 +25,12 @@ _IGNORABLE = (
 )  # fmt: skip
 _OLD_HANGUL = (range(0x1100, 0x1200), range(0xA960, 0xA97D), range(0xD7B0, 0xD7FC))
 
-_FREEFORM = frozenset(
-    ("Ll", "Lu", "Lo", "Nd", "Lm", "Mn", "Mc", "Lt", "Nl", "No", "Me", "Zs")
-    + ("Sm", "Sc", "Sk", "So", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po")
-)
-"""General categories of RFC 8264 9.1, 9.14-9.18: what the FreeformClass allows."""
+_DISALLOWED = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+"""General categories that the FreeformClass leaves out (RFC 8264 4.3, 9): controls, unassigned, private, separators."""
 
 
 def opaque_string(text: str) -> str:
-    """Prepare a username, realm or password: spaces become U+0020, the rest is put into NFC, case stays (RFC 8265 4.2.2).
+    """Prepare a username, realm or password: spaces become U+0020, the rest NFC, case stays (RFC 8265 4.2.2).
 
     Raises ValueError for an empty string and for characters that passwords cannot have, such as controls.
     """
@@ -72,10 +69,7 @@ def _allowed(text: str, index: int) -> bool:
         return False
     if 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE:  # noncharacters
         return False
-    category = unicodedata.category(character)
-    if category in ("Cc", "Cn", "Cs"):
-        return False
-    return unicodedata.normalize("NFKC", character) != character or category in _FREEFORM
+    return unicodedata.category(character) not in _DISALLOWED
 
 
 def _in_context(text: str, index: int) -> bool | None:
@@ -104,5 +98,5 @@ def _in_context(text: str, index: int) -> bool | None:
 
 
 def _joining(character: str) -> bool:
-    scripts = ("ARABIC LETTER", "SYRIAC LETTER", "MANDAIC LETTER", "NKO LETTER", "MONGOLIAN LETTER", "PHAGS-PA LETTER")
+    scripts = ("ARABIC LETTER", "SYRIAC LETTER", "MANDAIC LETTER", "NKO LETTER", "MONGOLIAN LETTER")
     return character != "" and unicodedata.name(character, "").startswith(scripts)
