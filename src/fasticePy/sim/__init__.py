@@ -39,6 +39,7 @@ from fasticePy.sim.driver import Node, Received
 from fasticePy.sim.errors import BindError, LimitReached, SimulationError
 from fasticePy.sim.link import Link
 from fasticePy.sim.network import Box, Host, LogEntry, Packet, Segment, Station, VirtualNetwork
+from fasticePy.sim.servers import StunServerNode
 from fasticePy.sim.simulation import Simulation
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Simulation",
     "SimulationError",
     "Station",
+    "StunServerNode",
     "VirtualClock",
     "VirtualNetwork",
 ]

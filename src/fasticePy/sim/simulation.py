@@ -14,6 +14,8 @@ from fasticePy.sim.driver import MAX_ROUNDS, STANDSTILL, Node
 from fasticePy.sim.errors import LimitReached, SimulationError
 from fasticePy.sim.link import Link
 from fasticePy.sim.network import Host, VirtualNetwork
+from fasticePy.sim.servers import StunServerNode
+from fasticePy.stun.server import BindingServer
 
 if TYPE_CHECKING:
     from fasticePy.ice.agent import IceAgent
@@ -57,6 +59,13 @@ class Simulation:
     def add_agent(self, host: Host, agent: IceAgent, name: str = "") -> AgentNode:
         """Run an IceAgent on a host, with its sockets and names."""
         node = AgentNode(self, host, agent, name or host.name)
+        self.register(node)
+        return node
+
+    def add_stun_server(self, host: Host, port: int = 3478, name: str = "") -> StunServerNode:
+        """Run a STUN Binding server on all addresses of a host."""
+        node = StunServerNode(self, host, BindingServer(), name or host.name)
+        node.listen(port)
         self.register(node)
         return node
 

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from fasticePy._native.framing import ChannelData, StreamDecoder, classify, rfc4571_frame
 from fasticePy._native.stun import Message, MessageBuilder, ParseError, is_stun, parse
+from fasticePy.stun.agent import (
+    IndicationReceived,
+    RequestFailed,
+    ResponseReceived,
+    StunAgent,
+    mapped_address,
+)
 from fasticePy.stun.credentials import (
     IntegrityKey,
     long_term_key,
@@ -22,13 +29,17 @@ from fasticePy.stun.registry import (
     PasswordAlgorithm,
     SecurityFeature,
 )
+from fasticePy.stun.rto import RtoEstimator
+from fasticePy.stun.server import BindingServer
 from fasticePy.stun.transaction import Transaction, Transactions
 
 __all__ = [
     "MAGIC_COOKIE",
     "Attribute",
+    "BindingServer",
     "ChannelData",
     "ErrorCode",
+    "IndicationReceived",
     "IntegrityKey",
     "Message",
     "MessageBuilder",
@@ -37,13 +48,18 @@ __all__ = [
     "PacketKind",
     "ParseError",
     "PasswordAlgorithm",
+    "RequestFailed",
+    "ResponseReceived",
+    "RtoEstimator",
     "SecurityFeature",
     "StreamDecoder",
+    "StunAgent",
     "Transaction",
     "Transactions",
     "classify",
     "is_stun",
     "long_term_key",
+    "mapped_address",
     "nonce_cookie",
     "opaque_string",
     "parse",
