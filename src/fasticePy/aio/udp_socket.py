@@ -48,7 +48,7 @@ def _open_in_range(host: str, ports: range, buffer_size: int) -> socket.socket:
     for offset in range(len(ports)):
         try:
             return _open((host, ports[(start + offset) % len(ports)]), buffer_size)
-        except OSError as error:  # noqa: PERF203 - each port is its own attempt
+        except OSError as error:
             if error.errno not in _IN_USE:
                 raise
     taken = f"all {len(ports)} ports of the range {ports[0]}-{ports[-1]} are taken on {host}"
