@@ -7,7 +7,7 @@
     script = scripted(controlling=True)                          # one IceAgent and a ScriptedPeer, no latency
     script.meet()                                                # gathered; the agent knows the peer's candidate
     check = script.peer.next_check()                             # runs the time on until the agent checks
-    script.peer.answer(check)                                    # or answer(check, code=487), mapped=..., key=..., socket=...
+    script.peer.answer(check)                                    # or answer(check, code=487, mapped=..., key=...)
     id = script.peer.request(use_candidate=True)                 # a check of the peer, of any form, to the agent
     script.settle()                                              # let everything arrive that is on its way
     script.peer.answer_to(id).message_class                      # what the agent said to it; None: nothing
