@@ -112,7 +112,10 @@ class TestForms:
         for twin in (
             copy.copy(candidate),
             copy.deepcopy(candidate),
-            *(pickle.loads(pickle.dumps(candidate, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)),
+            *(
+                pickle.loads(pickle.dumps(candidate, protocol))
+                for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+            ),
         ):
             assert twin == candidate
             assert hash(twin) == hash(candidate)
@@ -132,7 +135,9 @@ class TestForms:
 
     def test_reads_what_browsers_send(self) -> None:
         sent = {"candidate": LINE, "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": "8hhY"}
-        assert Candidate.parse(json.dumps(sent)) == dataclasses.replace(Candidate.from_sdp(LINE), ufrag="8hhY")
+        assert Candidate.parse(json.dumps(sent)) == dataclasses.replace(
+            Candidate.from_sdp(LINE), ufrag="8hhY"
+        )
         sent["usernameFragment"] = None
         assert Candidate.parse(json.dumps(sent)) == Candidate.from_sdp(LINE)
 

@@ -80,7 +80,14 @@ LINES = {
     "chrome of 2012, reflexive without raddr": (
         "candidate:2083266753 1 udp 1912610559 217.92.224.18 35551 typ srflx generation 0",
         Candidate(
-            "2083266753", 1, "udp", 1912610559, "217.92.224.18", 35551, "srflx", extensions=(("generation", "0"),)
+            "2083266753",
+            1,
+            "udp",
+            1912610559,
+            "217.92.224.18",
+            35551,
+            "srflx",
+            extensions=(("generation", "0"),),
         ),
     ),
     "chrome of 2012, tcp without tcptype": (
@@ -198,7 +205,9 @@ def test_reads_every_line_of_a_browser(browser: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("line", ["candidate:1 1 udp 1 192.0.2.1 1 typ host", "1 1 UDP 1 192.0.2.1 1 TYP HOST"])
+@pytest.mark.parametrize(
+    "line", ["candidate:1 1 udp 1 192.0.2.1 1 typ host", "1 1 UDP 1 192.0.2.1 1 TYP HOST"]
+)
 @pytest.mark.parametrize("before", ["", "a=", " \t", "\r\n a="])
 @pytest.mark.parametrize("after", ["", " ", "  \t\r\n", "\n"])
 def test_ignores_what_is_around_a_line(line: str, before: str, after: str) -> None:
@@ -296,7 +305,9 @@ def test_says_what_is_wrong_with_a_line(line: str, words: str) -> None:
 def test_a_very_long_line_is_refused_by_its_length() -> None:
     """The limit on lines holds before anything in them is looked at: 64 KiB cost next to nothing."""
     line = "candidate:1 1 udp 1 192.0.2.1 1 typ host" + " a b" * 16384
-    with pytest.raises(ParseError, match=f"{len(line)} characters, the limit is {candidate_line.MAX_LINE_LENGTH}"):
+    with pytest.raises(
+        ParseError, match=f"{len(line)} characters, the limit is {candidate_line.MAX_LINE_LENGTH}"
+    ):
         Candidate.from_sdp(line)
 
 
@@ -477,8 +488,35 @@ def test_no_text_raises_anything_but_parse_error(text: str) -> None:
 
 
 WORDS = st.sampled_from(
-    ["1", "0", "256", "65535", "udp", "TCP", "typ", "host", "srflx", "192.0.2.1", "::1", "fe80::1%e", "x.local"]
-    + ["raddr", "rport", "tcptype", "ufrag", "active", "8hhY", "", "4294967295", "generation", "\x00", "%", "\u0661"]
+    [
+        "1",
+        "0",
+        "256",
+        "65535",
+        "udp",
+        "TCP",
+        "typ",
+        "host",
+        "srflx",
+        "192.0.2.1",
+        "::1",
+        "fe80::1%e",
+        "x.local",
+    ]
+    + [
+        "raddr",
+        "rport",
+        "tcptype",
+        "ufrag",
+        "active",
+        "8hhY",
+        "",
+        "4294967295",
+        "generation",
+        "\x00",
+        "%",
+        "\u0661",
+    ]
 )
 
 

@@ -51,7 +51,9 @@ def test_lengths_of_ufrags(length: int, good: bool) -> None:
     if good:
         assert Credentials("u" * length, PWD).ufrag == "u" * length
     else:
-        with pytest.raises(ValueError, match=f"ICE ufrag must have 4 to 256 characters, this one has {length}"):
+        with pytest.raises(
+            ValueError, match=f"ICE ufrag must have 4 to 256 characters, this one has {length}"
+        ):
             Credentials("u" * length, PWD)
 
 
@@ -61,7 +63,9 @@ def test_lengths_of_passwords(length: int, good: bool) -> None:
     if good:
         assert Credentials(UFRAG, "p" * length).pwd == "p" * length
     else:
-        with pytest.raises(ValueError, match=f"ICE pwd must have 22 to 256 characters, this one has {length}"):
+        with pytest.raises(
+            ValueError, match=f"ICE pwd must have 22 to 256 characters, this one has {length}"
+        ):
             Credentials(UFRAG, "p" * length)
 
 
