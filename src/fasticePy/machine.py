@@ -163,15 +163,17 @@ class RootMachine:
     def take_transmits(self) -> list[Transmit]:
         """The datagrams to send since the last call."""
         taken = self._outbox.transmits
-        if taken:
-            self._outbox.transmits = []
+        if not taken:
+            return []  # not the outbox's own list, which would fill later in the hands of the driver
+        self._outbox.transmits = []
         return taken
 
     def take_events(self) -> list[Event]:
         """The events since the last call, oldest first."""
         taken = self._outbox.events
-        if taken:
-            self._outbox.events = []
+        if not taken:
+            return []  # not the outbox's own list, which would fill later in the hands of the driver
+        self._outbox.events = []
         return taken
 
 
