@@ -180,7 +180,9 @@ class ChecklistSet:
         # RFC 8838 10: Failed pairs go first, then the lowest priority. RFC 8445 6.1.2.5: evenly over the lists, so
         # the longest list gives; what carries or may soon carry data stays.
         longest = max(self.lists, key=lambda each: len(each.pairs) + (each is checklist))
-        disposable = [pair for pair in longest.pairs if not pair.valid and not pair.nominated]
+        disposable = [
+            pair for pair in longest.pairs if not pair.valid and not pair.nominated and not pair.expired
+        ]
         failed = [pair for pair in disposable if pair.state == "failed"]
         if failed:
             return failed[-1]

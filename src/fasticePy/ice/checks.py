@@ -117,16 +117,27 @@ class Checker:
 
     def fail(self, pair: CandidatePair, checklist: Checklist, reason: str, now: float) -> None:
         """End the check of a pair without success."""
+        nominating = pair.nominating
+        self._end(pair, checklist, reason)
+        self._session.record.add(now, "pair", str(pair), f"failed: {reason}")
+        self._observer.pair_failed(pair, nominating, now)
+        self.wake(now)
+
+    def expire(self, pair: CandidatePair, checklist: Checklist, reason: str) -> None:
+        """Consent on this pair has ended: what is under way on it counts no more, and nothing is sent on it again
+        (RFC 7675 5.1)."""
+        self._end(pair, checklist, reason)
+        pair.nominate_on_success = False
+        pair.expired = True
+
+    def _end(self, pair: CandidatePair, checklist: Checklist, reason: str) -> None:
         if pair.transaction is not None:
             self._session.transactions.forget(pair.transaction)
             pair.transaction = None
         checklist.untrigger(pair)
-        nominating, pair.nominating = pair.nominating, False
+        pair.nominating = False
         pair.state = "failed"
         pair.failure = reason
-        self._session.record.add(now, "pair", str(pair), f"failed: {reason}")
-        self._observer.pair_failed(pair, nominating, now)
-        self.wake(now)
 
     # -- pacing ----------------------------------------------------------------------------------------------------
 
@@ -173,6 +184,9 @@ class Checker:
             _note_refusal(pair, message)
             return
         rtt = session.transactions.finish(transaction, now)
+        if pair.expired:  # to a check that was cancelled before consent ended
+            session.outbox.count("drop.response.consent-expired")
+            return
         if pair.transaction is transaction:
             pair.transaction = None
         pair.responses_received += 1

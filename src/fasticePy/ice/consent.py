@@ -18,6 +18,9 @@ FORBIDDEN = 403
 JITTER = (0.8, 1.2)
 """Each interval is drawn anew from the mean times these (RFC 7675 5.1)."""
 
+STALLED = 1.0
+"""A timer that runs so late (seconds) is worth a word: the loop that drives us was blocked."""
+
 
 class ConsentObserver(Protocol):
     """Who is told of the end, and of silence before it."""
@@ -27,6 +30,9 @@ class ConsentObserver(Protocol):
 
     def path_silent(self, path: Path, now: float) -> None:
         """Nothing was received on the path for `Timeouts.disconnected` seconds."""
+
+    def path_returned(self, path: Path, now: float) -> None:
+        """A packet of the peer came on the path."""
 
     def role_conflict(self, now: float) -> None:
         """The peer answered 487."""
@@ -85,7 +91,11 @@ class ConsentMonitor:
 
     def _tick(self, now: float) -> None:
         if now >= self._expires:
-            self._end(f"no authenticated answer for {self._session.options.timeouts.consent_expiry:g} s", now)
+            reason = f"no authenticated answer for {self._session.options.timeouts.consent_expiry:g} s"
+            late = 0.0 if self._timer is None else now - self._timer.at
+            if late >= STALLED:
+                reason += f"; this program stood still for the last {late:.1f} s"
+            self._end(reason, now)
             return
         if not self.path.silent and now >= self._silent_at:
             self.path.silent = True
@@ -137,6 +147,10 @@ class ConsentMonitor:
         if (socket, address) != (transaction.socket, transaction.address):
             session.outbox.count("drop.response.source")
             return
+        if now - transaction.started_at >= transaction.final_wait:
+            # it waited in the socket of a program that stood still: too old to say that the peer consents now
+            session.outbox.count("drop.response.late")
+            return
         rtt = session.transactions.finish(transaction, now)
         self._outstanding.remove(transaction)
         if message.message_class == MessageClass.ERROR:
@@ -151,3 +165,5 @@ class ConsentMonitor:
         self.pair.responses_received += 1
         self.pair.consent_at = now
         self.pair.rtt = rtt if rtt is not None else self.pair.rtt
+        self.path.last_received = now
+        self._observer.path_returned(self.path, now)

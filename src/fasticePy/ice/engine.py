@@ -221,6 +221,9 @@ class Engine:
         if pair is None:
             return
         pair.requests_received += 1
+        if pair.expired:
+            self.session.outbox.count("drop.request.consent-expired")
+            return
         if (path := self.paths.by_key.get(pair.path)) is not None:
             path.pair = pair
         if pair.retired:
@@ -332,17 +335,15 @@ class Engine:
     def consent_lost(self, pair: CandidatePair, reason: str, now: float) -> None:
         """See `ConsentObserver`."""
         final = pair.nominated
-        pair.state = "failed"
-        pair.failure = reason
+        self._checker.expire(pair, self.checklist, reason)
         self.selector.drop(pair, now)
-        if not final:
-            self.selector.update(pair.component, now)
-        if self.selector.components[pair.component].selected is None and (
-            final or not any(self.checklist.open_pairs())
-        ):
-            self._fail(f"consent to send on {pair} ended: {reason}", now)
+        reason = f"consent to send on {pair} ended: {reason}"
+        if final:
+            self._fail(reason, now)
             return
-        self._update_state(f"{pair} is lost: {reason}", now)
+        self.selector.update(pair.component, now)
+        self._update_state(reason, now)
+        self._check_failed(now, f": {reason}")
 
     def path_silent(self, path: Path, now: float) -> None:
         """See `ConsentObserver`."""
@@ -361,14 +362,14 @@ class Engine:
         self._patience_over = True
         self._check_failed(now)
 
-    def _check_failed(self, now: float) -> None:
+    def _check_failed(self, now: float, why: str = "") -> None:
         # RFC 8863 4: until patience ends no checklist fails; after that it fails as soon as nothing is open. That it
         # also stands in for a missing end-of-candidates is RFC 8863 5.
         if not self._patience_over or self.ended or self.gatherer.state == "gathering":
             return
         for component, selection in self.selector.components.items():
             if selection.selected is None and not any(self.checklist.open_pairs(component)):
-                self._fail(f"component {component}: no pair works and no check is left", now)
+                self._fail(f"component {component}: no pair works and no check is left{why}", now)
                 return
 
     def _fail(self, reason: str, now: float) -> None:

@@ -16,7 +16,8 @@ class Timeouts:
     patience: float = 39.5
     """How long an agent stays hopeful before it may fail (RFC 8863 4)."""
     consent_interval: float = 5.0
-    """Mean time between consent checks; each is drawn from 0.8 to 1.2 times this (RFC 7675 5.1)."""
+    """Mean time between consent checks; each is drawn from 0.8 to 1.2 times this (RFC 7675 5.1). The RFC allows none
+    under 4 s, so less than the default is for tests only."""
     consent_expiry: float = 30.0
     """Without an authenticated answer for so long, sending ends (RFC 7675 5.1)."""
     disconnected: float = 7.0

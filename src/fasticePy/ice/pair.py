@@ -60,6 +60,8 @@ class CandidatePair:
     """Our next check of it carries USE-CANDIDATE."""
     retired: bool = field(default=False, repr=False)
     """Out of the checklist because another pair of the component was nominated (RFC 8445 8.1.2)."""
+    expired: bool = field(default=False, repr=False)
+    """Consent on it has ended, and these credentials get none on it again (RFC 7675 5.1)."""
     started_at: float | None = field(default=None, repr=False)
     transaction: Transaction | None = field(default=None, repr=False)
 
