@@ -46,7 +46,7 @@ class TestPriority:
 
     def test_type_preferences(self) -> None:
         """8445-11: 0 to 126, one for each type, and peer-reflexive above server-reflexive."""
-        assert {"host": 126, "prflx": 110, "srflx": 100, "relay": 0} == TYPE_PREFERENCES
+        assert [TYPE_PREFERENCES[type] for type in TYPES] == [126, 110, 100, 0]
         assert TYPE_PREFERENCES["prflx"] > TYPE_PREFERENCES["srflx"]
 
     def test_type_counts_more_than_local_preference_and_that_more_than_component(self) -> None:
@@ -73,9 +73,8 @@ class TestFoundations:
     def test_same_exactly_when_all_four_are_the_same(self) -> None:
         """8445-8: type, base address, server address and transport."""
         table = FoundationTable()
-        keys = list(
-            itertools.product(("host", "srflx"), ("10.0.0.1", "fd00::1"), ("", "192.0.2.1"), ("udp", "tcp"))
-        )
+        types: tuple[CandidateType, ...] = ("host", "srflx")
+        keys = list(itertools.product(types, ("10.0.0.1", "fd00::1"), ("", "192.0.2.1"), ("udp", "tcp")))
         first = {key: table.foundation(*key) for key in keys}
         again = {key: table.foundation(*key) for key in reversed(keys)}
         assert first == again
@@ -148,8 +147,16 @@ class TestForms:
 
     @pytest.mark.parametrize(
         "text",
-        ["", " \r\n", "null", "end-of-candidates", "a=end-of-candidates\r\n", '{"candidate": ""}']
-        + ['{"candidate": " ", "sdpMid": "0"}', '{"candidate":"","sdpMid":"0","usernameFragment":"8hhY"}'],
+        [
+            "",
+            " \r\n",
+            "null",
+            "end-of-candidates",
+            "a=end-of-candidates\r\n",
+            '{"candidate": ""}',
+            '{"candidate": " ", "sdpMid": "0"}',
+            '{"candidate":"","sdpMid":"0","usernameFragment":"8hhY"}',
+        ],
     )
     def test_end_of_candidates(self, text: str) -> None:
         """Browsers send an empty candidate or null, SDP an attribute."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from fasticePy.errors import ParseError
 from fasticePy.ice import candidate_line
 from fasticePy.ice.addresses import refusal
-from fasticePy.ice.candidate import Candidate, UnsupportedCandidate
+from fasticePy.ice.candidate import Candidate, CandidateType, UnsupportedCandidate
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 MDNS = "bff66135-4b2c-44fb-968b-b03bd812f3a3.local"
@@ -33,8 +34,10 @@ LINES = {
         ),
     ),
     "chromium relay, addresses hidden": (
-        "candidate:2234295925 1 udp 41885439 198.51.100.7 61480 typ relay raddr 0.0.0.0 rport 0 "
-        "generation 0 ufrag 8hhY network-id 1 network-cost 50",
+        (
+            "candidate:2234295925 1 udp 41885439 198.51.100.7 61480 typ relay raddr 0.0.0.0 rport 0 "
+            "generation 0 ufrag 8hhY network-id 1 network-cost 50"
+        ),
         Candidate(
             "2234295925",
             1,
@@ -125,8 +128,10 @@ LINES = {
         Candidate("9f1a", 2, "udp", 16777214, "203.0.113.9", 50002, "relay", "0.0.0.0", 9),
     ),
     "pion": (
-        "candidate:233762139 1 udp 1694498815 203.0.113.4 38700 typ srflx raddr 0.0.0.0 rport 38700 "
-        "ufrag kLmNoPqRsTuVwXyZ generation 0",
+        (
+            "candidate:233762139 1 udp 1694498815 203.0.113.4 38700 typ srflx raddr 0.0.0.0 rport 38700 "
+            "ufrag kLmNoPqRsTuVwXyZ generation 0"
+        ),
         Candidate(
             "233762139",
             1,
@@ -146,7 +151,10 @@ LINES = {
         Candidate("", 1, "udp", 500, "192.0.2.10", 80, "host"),
     ),
     "pion, tcptype before raddr": (
-        "candidate:647372371 1 tcp 1675624447 191.228.238.68 53991 typ srflx tcptype passive raddr 192.168.0.274.x rport 53991",
+        (
+            "candidate:647372371 1 tcp 1675624447 191.228.238.68 53991 typ srflx tcptype passive "
+            "raddr nat-7.example rport 53991"
+        ),
         Candidate(
             "647372371",
             1,
@@ -155,7 +163,7 @@ LINES = {
             "191.228.238.68",
             53991,
             "srflx",
-            "192.168.0.274.x",
+            "nat-7.example",
             53991,
             "passive",
         ),
@@ -293,7 +301,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize(("line", "words"), MALFORMED.items(), ids=range(len(MALFORMED)))
 def test_says_what_is_wrong_with_a_line(line: str, words: str) -> None:
-    """8839-22: what breaks the grammar is refused in words that name the field and repeat no more than 40 characters."""
+    """8839-22: what breaks the grammar is refused in words that name the field and repeat 40 characters at most."""
     with pytest.raises(ParseError) as caught:
         Candidate.from_sdp(line)
     assert words in str(caught.value)
@@ -430,6 +438,7 @@ class TestPrinting:
             candidate.to_sdp()
 
 
+TYPES: tuple[CandidateType, ...] = ("host", "srflx", "prflx", "relay")
 ICE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 ICE_TEXT = st.text(ICE_CHARS, min_size=1, max_size=32)
 ADDRESSES = (st.builds(str, st.ip_addresses(v=4)) | st.builds(str, st.ip_addresses(v=6))).filter(
@@ -445,7 +454,7 @@ VALUES = st.text([chr(code) for code in range(0x21, 0x7F)], min_size=1, max_size
 @st.composite
 def candidates(draw: st.DrawFn) -> Candidate:
     """Every candidate that can be written as a line without loss."""
-    type = draw(st.sampled_from(["host", "srflx", "prflx", "relay"]))
+    type = draw(st.sampled_from(TYPES))
     transport = draw(st.sampled_from(["udp", "tcp"]))
     hidden = st.sampled_from([("0.0.0.0", 9), ("::", 9)])
     address = draw(ADDRESSES | NAMES)
@@ -481,42 +490,42 @@ def test_lines_survive_a_round_trip(candidate: Candidate) -> None:
 def test_no_text_raises_anything_but_parse_error(text: str) -> None:
     """8839-22: fuzz."""
     for read in (Candidate.from_sdp, Candidate.parse):
-        try:
+        with suppress(ParseError):
             read(text)
-        except ParseError as error:
-            assert str(error)
 
 
 WORDS = st.sampled_from(
-    [
-        "1",
-        "0",
-        "256",
-        "65535",
-        "udp",
-        "TCP",
-        "typ",
-        "host",
-        "srflx",
-        "192.0.2.1",
-        "::1",
-        "fe80::1%e",
-        "x.local",
-    ]
-    + [
-        "raddr",
-        "rport",
-        "tcptype",
-        "ufrag",
-        "active",
-        "8hhY",
-        "",
-        "4294967295",
-        "generation",
-        "\x00",
-        "%",
-        "\u0661",
-    ]
+    (
+        *(
+            "1",
+            "0",
+            "256",
+            "65535",
+            "4294967295",
+            "udp",
+            "TCP",
+            "typ",
+            "host",
+            "srflx",
+            "active",
+            "8hhY",
+            "generation",
+        ),
+        *(
+            "192.0.2.1",
+            "::1",
+            "fe80::1%e",
+            "x.local",
+            "raddr",
+            "rport",
+            "tcptype",
+            "ufrag",
+            "",
+            "%",
+            "\u0661",
+            "\x00",
+        ),
+    )
 )
 
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ class TestReading:
             "candidate:1 1 udp 1 224.0.0.1 1 typ host": "address",
             "candidate:1 1 udp 4294967296 192.0.2.1 1 typ host": "priority",
         }
-        text = LINES + "".join(f"a={line}\n" for line in [*bad][:3] + [SRFLX] + [*bad][3:])
+        text = LINES + "".join(f"a={line}\n" for line in [*[*bad][:3], SRFLX, *[*bad][3:]])
         for description in (
             Description.parse(text),
             Description.parse(json.dumps({"ufrag": UFRAG, "pwd": PWD, "candidates": [*bad, SRFLX]})),
@@ -359,20 +360,17 @@ KEYS = st.sampled_from(
 @settings(deadline=None)
 @given(st.text() | st.dictionaries(KEYS, VALUES).map(json.dumps) | st.text().map(lambda text: LINES + text))
 def test_no_text_raises_anything_but_parse_error(text: str) -> None:
-    try:
+    """And what is taken can be passed on."""
+    description = None
+    with suppress(ParseError):
         description = Description.parse(text)
-    except ParseError as error:
-        assert str(error)
-    else:
-        assert Description.parse(str(description)) == dataclasses.replace(
-            description, pacing_ms=None if description.lite else description.pacing_ms
-        )
+    if description is not None:
+        pacing_ms = None if description.lite else description.pacing_ms
+        assert Description.parse(str(description)) == dataclasses.replace(description, pacing_ms=pacing_ms)
 
 
 @settings(deadline=None)
 @given(st.dictionaries(KEYS.filter("sdp".__ne__), VALUES))
 def test_no_json_beside_good_credentials_raises_anything_but_parse_error(value: dict[str, object]) -> None:
-    try:
+    with suppress(ParseError):
         Description.parse(json.dumps({**value, "ufrag": UFRAG, "pwd": PWD}))
-    except ParseError as error:
-        assert str(error)

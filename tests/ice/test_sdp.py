@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +22,19 @@ SRFLX = "candidate:2 1 udp 1694498815 192.0.2.3 45664 typ srflx raddr 10.0.1.1 r
 RELAY = "candidate:3 1 udp 16777215 198.51.100.7 50123 typ relay raddr 192.0.2.3 rport 45664"
 TCP = "candidate:4 1 tcp 2124414975 10.0.1.1 9000 typ host tcptype passive"
 MDNS = "candidate:5 1 udp 2130706431 1f4712db-ea17-4bcf-a596-105139dfd8bf.local 8998 typ host"
+
+PIECES = (
+    *("m=audio 9 x 0", "m=", "m=x 0", "m=x 0 y", "c=", "c=IN IP4 0.0.0.0", "a=", "", "=", "\x00"),
+    *("a=mid:0", "a=mid:1", "a=group:BUNDLE 0 1", "a=group:", "a=bundle-only", "a=ice-lite", "a=ice-pacing:"),
+    *(
+        "a=ice-ufrag:8hhY",
+        "a=ice-ufrag:",
+        f"a=ice-pwd:{PWD}",
+        f"a=ice-pwd:{OTHER_PWD}",
+        "a=end-of-candidates",
+    ),
+    *("a=ice-options:", "a=ice-options:ice2 \x00", f"a={HOST}", "a=candidate:", "a=candidate"),
+)
 
 SESSION = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 
@@ -259,53 +274,10 @@ class TestHostile:
         assert Description.parse(text, mid="z").ufrag == "last"
 
     @settings(deadline=None)
-    @given(
-        st.lists(
-            st.sampled_from(
-                [
-                    "m=audio 9 x 0",
-                    "m=",
-                    "m=x 0",
-                    "m=x 0 y",
-                    "a=mid:0",
-                    "a=mid:1",
-                    "a=group:BUNDLE 0 1",
-                    "a=group:",
-                ]
-                + [
-                    "a=ice-ufrag:8hhY",
-                    "a=ice-ufrag:",
-                    f"a=ice-pwd:{PWD}",
-                    f"a=ice-pwd:{OTHER_PWD}",
-                    "a=ice-lite",
-                ]
-                + [
-                    "a=ice-options:",
-                    "a=ice-options:ice2 \x00",
-                    "a=ice-pacing:",
-                    "a=end-of-candidates",
-                    "a=bundle-only",
-                ]
-                + [
-                    f"a={HOST}",
-                    "a=candidate:",
-                    "a=candidate",
-                    "c=",
-                    "c=IN IP4 0.0.0.0",
-                    "a=",
-                    "",
-                    "=",
-                    "\x00",
-                ]
-            )
-            | st.text(max_size=20)
-        ),
-        st.sampled_from([None, "0", "1", ""]),
-    )
+    @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=20)), st.sampled_from([None, "0", "1", ""]))
     def test_no_lines_raise_anything_but_parse_error(self, lines: list[str], mid: str | None) -> None:
-        try:
+        description = None
+        with suppress(ParseError):
             description = Description.parse("\n".join(lines), mid=mid)
-        except ParseError as error:
-            assert str(error)
-        else:
+        if description is not None:
             assert Description.parse(str(description)).candidates == description.candidates

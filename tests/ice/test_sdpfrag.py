@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +24,13 @@ RELAY = Candidate.from_sdp(
 )
 LOCAL = Description("8hhY", PWD)
 
-RFC_8840_FIGURE_7 = """\
+PIECES = (
+    *("m=audio 9 RTP/AVP 0", "m=", "a=mid:0", "a=mid:1", "a=ice-ufrag:8hhY", "a=ice-ufrag:abcd"),
+    *(f"a=ice-pwd:{PWD}", "a=ice-pwd:", f"a={HOST.to_sdp()}", "a=candidate:", "a=end-of-candidates"),
+)
+
+# after figure 7 of RFC 8840, with fewer candidates
+FIGURE_7 = """\
 a=ice-pwd:asd88fgpdd777uzjYhagZg
 a=ice-ufrag:8hhY
 m=audio 9 RTP/AVP 0
@@ -84,7 +93,7 @@ class TestWriting:
             write_fragment([FragmentStream("0", LOCAL.with_candidates(candidates[:count]))])
             for count in range(4)
         ]
-        for earlier, later in zip(bodies, bodies[1:], strict=False):
+        for earlier, later in pairwise(bodies):
             assert later.startswith(earlier)
 
     def test_what_cannot_be_written(self) -> None:
@@ -106,7 +115,7 @@ class TestReading:
     def test_figure_7(self) -> None:
         """8840-3: the example of the RFC, one stream after the other and both together."""
         peer = Description("8hhY", PWD)
-        first = FragmentReader(peer, "1").read(RFC_8840_FIGURE_7)
+        first = FragmentReader(peer, "1").read(FIGURE_7)
         assert [(c.component, c.port) for c in first.candidates] == [
             (1, 5000),
             (2, 5001),
@@ -114,12 +123,12 @@ class TestReading:
             (2, 5011),
         ]
         assert first.complete
-        second = FragmentReader(peer, "2").read(RFC_8840_FIGURE_7)
+        second = FragmentReader(peer, "2").read(FIGURE_7)
         assert [(c.component, c.port) for c in second.candidates] == [(1, 6000), (2, 6011)]
         assert not second.complete
-        both = FragmentReader(peer).read(RFC_8840_FIGURE_7)
+        both = FragmentReader(peer).read(FIGURE_7)
         assert both.candidates == first.candidates + second.candidates
-        assert FragmentReader(peer, "3").read(RFC_8840_FIGURE_7) == FragmentNews()
+        assert FragmentReader(peer, "3").read(FIGURE_7) == FragmentNews()
 
     def test_each_candidate_is_handed_on_once_and_in_order(self) -> None:
         """8840-4: cumulative input; what the description had is known, a lost body does no harm."""
@@ -202,7 +211,7 @@ class TestReading:
 
     def test_memory_is_bounded(self) -> None:
         reader = FragmentReader(LOCAL)
-        found = 0
+        found, news = 0, FragmentNews()
         for first in range(1, 2000, 100):
             candidates = [
                 Candidate("1", 1, "udp", 1, "192.0.2.1", port, "host") for port in range(first, first + 100)
@@ -213,28 +222,13 @@ class TestReading:
         assert news.ignored[0][1] == f"there are more than {sdpfrag.MAX_KNOWN}"
 
     @settings(deadline=None)
-    @given(
-        st.lists(
-            st.sampled_from(
-                ["m=audio 9 RTP/AVP 0", "m=", "a=mid:0", "a=mid:1", "a=ice-ufrag:8hhY", "a=ice-ufrag:abcd"]
-                + [
-                    f"a=ice-pwd:{PWD}",
-                    "a=ice-pwd:",
-                    f"a={HOST.to_sdp()}",
-                    "a=candidate:",
-                    "a=end-of-candidates",
-                ]
-            )
-            | st.text(max_size=12)
-        )
-    )
+    @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=12)))
     def test_no_text_raises_anything_but_parse_error(self, lines: list[str]) -> None:
         """8840-4: and nothing is handed on twice."""
         reader = FragmentReader(LOCAL, "0")
-        try:
+        first = None
+        with suppress(ParseError):
             first = reader.read("\n".join(lines))
-        except ParseError as error:
-            assert str(error)
-        else:
+        if first is not None:
             assert len(set(first.candidates)) == len(first.candidates)
             assert reader.read("\n".join(lines)).candidates == ()
