@@ -261,4 +261,13 @@ class IceAgent(RootMachine):
 
     def stats(self, now: float) -> dict[str, dict[str, Any]]:
         """Statistics by the names of W3C webrtc-stats: candidates, candidate pairs and the transport, by id."""
-        return statistics(self, self._engine.paths, now)
+        return statistics(
+            self._session,
+            self.state,
+            self.local_candidates,
+            self.remote_candidates,
+            self.pairs,
+            self.selected_pair(1),
+            self._engine.paths,
+            now,
+        )

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from fasticePy.ice.candidate import Candidate
+from fasticePy.ice.events import IceState
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Paths
-
-if TYPE_CHECKING:
-    from fasticePy.ice.agent import IceAgent
+from fasticePy.ice.session import Session
 
 
-def statistics(agent: IceAgent, paths: Paths, now: float) -> dict[str, dict[str, Any]]:
+def statistics(
+    session: Session,
+    state: IceState,
+    local: Sequence[Candidate],
+    remote: Sequence[Candidate],
+    pairs: Sequence[CandidatePair],
+    selected: CandidatePair | None,
+    paths: Paths,
+    now: float,
+) -> dict[str, dict[str, Any]]:
     """One dict for each candidate, each pair and the transport, by its `id`; times are seconds of the agent's clock."""
-    local = [_candidate("local-candidate", candidate, now) for candidate in agent.local_candidates]
-    remote = [_candidate("remote-candidate", candidate, now) for candidate in agent.remote_candidates]
-    pairs = [_pair(pair, paths, now) for pair in agent.pairs]
-    selected = agent.selected_pair(1)
     transport = {
         "id": "transport",
         "type": "transport",
         "timestamp": now,
-        "iceRole": agent.role,
-        "iceState": agent.state,
-        "iceLocalUsernameFragment": agent.local_credentials.ufrag,
+        "iceRole": session.role,
+        "iceState": state,
+        "iceLocalUsernameFragment": session.local.ufrag,
         "selectedCandidatePairId": None if selected is None else _pair_id(selected),
     }
-    return {entry["id"]: entry for entry in (*local, *remote, *pairs, transport)}
+    entries = [
+        *(_candidate("local-candidate", candidate, now) for candidate in local),
+        *(_candidate("remote-candidate", candidate, now) for candidate in remote),
+        *(_pair(pair, paths, now) for pair in pairs),
+        transport,
+    ]
+    return {entry["id"]: entry for entry in entries}
 
 
 def _candidate_id(kind: str, candidate: Candidate) -> str:
