@@ -96,6 +96,25 @@ def test_a_closed_socket_frees_its_port_and_hears_nothing():
     b.bind(port=2000)
 
 
+def test_a_closed_socket_sends_nothing():
+    sim, a, _b = two()
+    socket = a.bind()
+    a.host.close(socket)
+    a.send_from(socket, ("10.0.0.2", 9), b"x")
+    sim.run_for(1)
+    assert a.machine.errors == [(socket, ("10.0.0.2", 9), "bad file descriptor")]
+    assert len(sim.network.log) == 0
+
+
+def test_a_host_runs_out_of_ports(monkeypatch):
+    monkeypatch.setattr("fasticePy.sim.network.EPHEMERAL_PORTS", (40000, 40002))
+    _sim, a, b = two()
+    assert sorted(a.address_of(a.bind())[1] for _ in range(3)) == [40000, 40001, 40002]
+    with pytest.raises(BindError, match="no free port"):
+        a.bind()
+    b.bind()
+
+
 @pytest.mark.parametrize(("icmp", "errors"), [(False, []), (True, ["port unreachable"])])
 def test_a_closed_port_is_reported_where_the_host_does_so(icmp, errors):
     sim, a, _b = two()

@@ -178,6 +178,15 @@ def test_a_stalled_runtime_drains_its_sockets_before_its_timers_run():
     assert a.machine.story == ["datagram", "datagram", "timer", "datagram"]
 
 
+def test_a_stall_may_be_prolonged():
+    sim, (a, _b) = pair()
+    sim.run_for(0.5)
+    a.stall(1.0)
+    sim.call_at(1.2, lambda: a.stall(2.0))
+    sim.run_for(5.0)
+    assert a.machine.ran == [0.0, 3.2, 4.2, 5.2]
+
+
 def test_closing_a_node_closes_its_machine_and_sockets():
     sim, (a, b) = pair()
     sim.run_for(0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 from collections import Counter
 from collections.abc import Callable
 
@@ -103,6 +104,14 @@ def test_a_binding_request_and_its_answer():
     assert (event.socket, event.address) == (1, SERVER)
     assert mapped_address(event.message) == ("198.51.100.7", 7000)
     assert hand.agent.next_timer() is None
+
+
+def test_one_that_is_answered_late_has_no_round_trip_time():
+    """8489-9: Karn: which send was answered is not known."""
+    hand, id = one()
+    hand.run_to(0.5)
+    (event,) = hand.receive(response(id, XMA), now=0.6)
+    assert (event.sends, event.rtt) == (2, None)
 
 
 def test_software_is_named_unless_that_is_off():
@@ -297,13 +306,15 @@ def test_an_address_of_the_other_family_is_accepted():
     assert mapped_address(event.message) == ("2001:db8::1", 9)
 
 
-def test_an_old_server_may_answer_with_mapped_address_and_what_else_it_used_to_say():
-    """Servers of RFC 3489 that echo the cookie as part of the id."""
-    hand, id = one()
-    legacy = [(attribute, bytes(8)) for attribute in (Attribute.SOURCE_ADDRESS, Attribute.CHANGED_ADDRESS)]
-    body = b"".join(attribute.to_bytes(2, "big") + b"\0\x08" + value for attribute, value in legacy)
-    plain = response(id, (Attribute.MAPPED_ADDRESS, ("198.51.100.7", 7000)))
-    data = plain[:2] + (len(plain) - 20 + len(body)).to_bytes(2, "big") + plain[4:] + body
+def test_a_server_of_rfc_3489_is_understood():
+    """5389-2: an attribute-less request; MAPPED-ADDRESS counts, 0x0002, 0x0004, 0x0005 and 0x000B are ignored."""
+    hand = Hand(software=None)
+    hand.agent.binding(1, SERVER, 0.0)
+    (request,) = hand.sent()
+    assert len(request) == 20
+    plain = response(request[8:20], (Attribute.MAPPED_ADDRESS, ("198.51.100.7", 7000)))
+    legacy = b"".join(struct.pack("!HH8x", attribute, 8) for attribute in (0x0002, 0x0004, 0x0005, 0x000B))
+    data = plain[:2] + struct.pack("!H", len(plain) - 20 + len(legacy)) + plain[4:] + legacy
     (event,) = hand.receive(data)
     assert mapped_address(event.message) == ("198.51.100.7", 7000)
 

@@ -173,7 +173,7 @@ class StunAgent(RootMachine):
         self._requests[request.number] = request
         server = self._servers.setdefault(address, _Server())
         server.waiting.append(request)
-        self._start_waiting(address, now)
+        self._start_waiting(address, server, now)
         return request.number
 
     def binding(self, socket: int, address: Address, now: float) -> int:
@@ -259,10 +259,7 @@ class StunAgent(RootMachine):
             request.key, fingerprint=request.fingerprint, sha1=request.sha1, sha256=request.sha256
         )
 
-    def _start_waiting(self, address: Address, now: float) -> None:
-        server = self._servers.get(address)
-        if server is None:
-            return
+    def _start_waiting(self, address: Address, server: _Server, now: float) -> None:
         while server.waiting and server.outstanding < MAX_OUTSTANDING:
             server.outstanding += 1
             self._start(server.waiting.popleft(), now)
@@ -411,7 +408,7 @@ class StunAgent(RootMachine):
                 server.outstanding -= 1
             else:
                 server.waiting.remove(request)
-            self._start_waiting(request.address, now)
+            self._start_waiting(request.address, server, now)
         return sends
 
     def _fail(
