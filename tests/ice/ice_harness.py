@@ -21,6 +21,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -37,6 +38,7 @@ from fasticePy.ice import (
     StateChanged,
     candidate_priority,
 )
+from fasticePy.ice.pair import LocalCandidate, PairState
 from fasticePy.machine import Address, Event, RootMachine
 from fasticePy.sim import AgentNode, Host, Link, Node, Simulation
 from fasticePy.stun import Attribute, IntegrityKey, Message, MessageBuilder, MessageClass, Method, parse
@@ -484,6 +486,32 @@ def ice_pair(
     return IcePair(sim, nodes[0], nodes[1], signal_delay)
 
 
+# -- pairs without an agent ------------------------------------------------------------------------------------------
+
+
+def make_pair(
+    priority: int = 1,
+    *,
+    component: int = 1,
+    foundation: str = "f1",
+    state: PairState = "frozen",
+    local_type: CandidateType = "host",
+    remote_type: CandidateType = "host",
+    **fields: Any,
+) -> CandidatePair:
+    """A pair that belongs to nobody, on a path of its own: for checklists and policies alone."""
+    number = next(_numbers)
+    address = (f"192.0.{number // 250}.{number % 250 + 1}", 5000)
+    local = Candidate(foundation, component, "udp", priority, "10.0.0.1", 4000, local_type)
+    remote = Candidate(foundation, component, "udp", priority, *address, remote_type)
+    return CandidatePair(
+        LocalCandidate(local, 1, ("10.0.0.1", 4000)), remote, address, priority, state=state, **fields
+    )
+
+
+_numbers = count()
+
+
 # -- messages --------------------------------------------------------------------------------------------------------
 
 
@@ -521,6 +549,7 @@ __all__ = [
     "append_attribute",
     "append_fingerprint",
     "ice_pair",
+    "make_pair",
     "requests_of",
     "scripted",
     "stun_packets",

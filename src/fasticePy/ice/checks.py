@@ -24,6 +24,7 @@ class Check:
     checklist: Checklist
     nominating: bool
     controlling: bool
+    tiebreaker: int
 
 
 class CheckObserver(Protocol):
@@ -73,7 +74,8 @@ class Checker:
     def send(self, pair: CandidatePair, checklist: Checklist, now: float) -> None:
         """Send one check of this pair now."""
         session = self._session
-        check = Check(pair, checklist, pair.nominating and session.controlling, session.controlling)
+        nominating = pair.nominating and session.controlling
+        check = Check(pair, checklist, nominating, session.controlling, session.tiebreaker)
         rto = max(RTO, session.pacing * len(self._checklists.lists) * self._checklists.active_checks())
         transaction = Transaction(
             id=session.rng(12),
@@ -87,6 +89,7 @@ class Checker:
         )
         transaction.data = build_check(session, pair, check.nominating, transaction.id)
         pair.state = "in-progress"
+        pair.failure = ""
         pair.started_at = now
         pair.requests_sent += 1
         pair.transaction = transaction
@@ -181,7 +184,7 @@ class Checker:
     ) -> None:
         session, pair = self._session, check.pair
         if not accept_response(session, transaction, message):
-            _note_refusal(pair, message)
+            _note_refusal(pair, transaction, message)
             return
         rtt = session.transactions.finish(transaction, now)
         if pair.expired:  # to a check that was cancelled before consent ended
@@ -192,25 +195,34 @@ class Checker:
         pair.responses_received += 1
         if (socket, address) != (transaction.socket, transaction.address):
             # RFC 8445 7.2.5.2.1: a path that is not symmetric is of no use
-            self.fail(
-                pair, check.checklist, f"the answer came from {address[0]} port {address[1]} instead", now
+            self._failed(
+                check, transaction, f"the answer came from {address[0]} port {address[1]} instead", now
             )
         elif message.message_class == MessageClass.ERROR:
-            self._error_received(check, message, now)
+            self._error_received(check, transaction, message, now)
         else:
             self._succeeded(check, message, rtt, now)
 
-    def _error_received(self, check: Check, message: Message, now: float) -> None:
-        pair = check.pair
+    def _failed(self, check: Check, transaction: Transaction, reason: str, now: float) -> None:
+        if transaction.cancelled:  # its successor decides about the pair, or has done so
+            self._session.outbox.count("drop.response.superseded")
+            return
+        self.fail(check.pair, check.checklist, reason, now)
+
+    def _error_received(self, check: Check, transaction: Transaction, message: Message, now: float) -> None:
+        session, pair = self._session, check.pair
         code, reason = message.get(Attribute.ERROR_CODE) or (0, "without ERROR-CODE")
         if code != ErrorCode.ROLE_CONFLICT:
-            self.fail(pair, check.checklist, f"the peer answered error {code} {reason}".rstrip(), now)
+            pair.refused = True
+            self._failed(check, transaction, f"the peer answered error {code} {reason}".rstrip(), now)
             return
-        self._session.outbox.count("check.role-conflict")
-        if check.controlling == self._session.controlling:
+        session.outbox.count("check.role-conflict")
+        if (check.controlling, check.tiebreaker) == (session.controlling, session.tiebreaker):
             # RFC 8445 7.2.5.1: only if it still is the role that the check was sent in
-            self._session.new_tiebreaker()
+            session.new_tiebreaker()
             self._observer.role_conflict(now)
+        if transaction.cancelled:
+            return
         pair.state = "waiting"
         check.checklist.trigger(pair)
         self.wake(now)
@@ -232,7 +244,7 @@ class Checker:
         if check.nominating:
             pair.nominating = False
         pair.state = "succeeded"
-        pair.failure = ""
+        pair.failure, pair.refused = "", False
         pair.valid = True
         pair.consent_at = now
         if first:
@@ -270,16 +282,19 @@ class Checker:
         if check.pair.transaction is not transaction:
             return
         check.pair.transaction = None
-        forged = "only answers with a wrong MESSAGE-INTEGRITY" if transaction.violated else ""
-        why = check.pair.failure or forged or "no answer"
+        why = check.pair.failure or "no answer"
         self.fail(check.pair, check.checklist, f"{why} to {transaction.sends} requests", now)
 
 
-def _note_refusal(pair: CandidatePair, message: Message) -> None:
+def _note_refusal(pair: CandidatePair, transaction: Transaction, message: Message) -> None:
     # Nobody vouches for it, so it decides nothing; but it may explain why no better answer comes
+    if pair.transaction is not transaction:
+        return
     if message.message_class == MessageClass.ERROR and not message.has_integrity:
         code, reason = message.get(Attribute.ERROR_CODE) or (0, "without ERROR-CODE")
-        pair.failure = f"unauthenticated error {code} {reason}".rstrip()
+        pair.failure, pair.refused = f"unauthenticated error {code} {reason}".rstrip(), True
+    elif transaction.violated:
+        pair.failure, pair.refused = "only answers with a wrong MESSAGE-INTEGRITY", True
 
 
 def build_check(session: Session, pair: CandidatePair, nominating: bool, transaction_id: bytes) -> bytes:

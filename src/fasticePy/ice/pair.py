@@ -45,6 +45,8 @@ class CandidatePair:
     nominated: bool = False
     failure: str = ""
     """Why the state is "failed", or what the latest unusable answer was, in words."""
+    refused: bool = False
+    """An answer came that was an error, or one that nobody vouches for."""
     requests_sent: int = 0
     responses_received: int = 0
     requests_received: int = 0

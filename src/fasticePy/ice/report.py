@@ -127,11 +127,16 @@ def conclude(
         return f"There is no local candidate{_because(servers)}: check interfaces, address filters and port range."
     if not remote:
         return "The peer sent no candidate and no check came: look at the signalling and at the peer's gathering."
-    if any(pair.valid for pair in pairs) or any(pair.responses_received for pair in pairs):
+    if any(pair.validated_at is not None for pair in pairs):
         return f"A path worked and was lost: {reason}."
     if not pairs:
         ours, theirs = _types(local), _types(remote)
         return f"No candidates fit together (families, components): we have {ours}, the peer {theirs}."
+    if refused := [pair for pair in pairs if pair.refused]:
+        return (
+            f"The peer refuses our checks ({refused[0]}: {refused[0].failure}): "
+            "look at ufrag and password in the signalling."
+        )
     return _unanswered(local, remote, pairs, servers)
 
 
