@@ -364,12 +364,12 @@ def extended_error(number: int, origin: int, kind: int, code: int, offender: byt
         (extended_error(errno.EHOSTUNREACH, 2, 3, 1), "ICMP host unreachable", False),
         (extended_error(errno.EHOSTUNREACH, 2, 3, 13), "ICMP administratively filtered", True),
         (extended_error(errno.EMSGSIZE, 2, 3, 4), "ICMP fragmentation needed", False),
-        (extended_error(errno.EHOSTUNREACH, 2, 11, 0), "ICMP type 11 code 0", False),
+        (extended_error(errno.EHOSTUNREACH, 2, 11, 0), "ICMP time exceeded", False),
         (extended_error(errno.ECONNREFUSED, 3, 1, 4), "ICMPv6 port unreachable", True),
         (extended_error(errno.EACCES, 3, 1, 1), "ICMPv6 administratively prohibited", True),
         (extended_error(errno.ENETUNREACH, 3, 1, 0), "ICMPv6 no route to destination", False),
-        (extended_error(errno.ENETUNREACH, 3, 1, 99), "ICMPv6 destination unreachable (code 99)", False),
-        (extended_error(errno.EMSGSIZE, 3, 2, 0), "ICMPv6 type 2 code 0", False),
+        (extended_error(errno.ENETUNREACH, 3, 1, 99), "ICMPv6 destination unreachable", False),
+        (extended_error(errno.EMSGSIZE, 3, 2, 0), "ICMPv6 packet too big", False),
     ],
 )
 def test_which_icmp_errors_are_final(data: bytes, reason: str, hard: bool) -> None:

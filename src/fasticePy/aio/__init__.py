@@ -1,3 +1,32 @@
 """The asyncio runtime: sockets, interfaces, names and time for the machines of `fasticePy.ice`."""
 
 from __future__ import annotations
+
+from fasticePy.aio.agent import Agent
+from fasticePy.aio.endpoint import Endpoint, EndpointHandler, UdpEndpoint
+from fasticePy.aio.endpoint_transport import TransportEndpoint
+from fasticePy.aio.host import host_addresses
+from fasticePy.aio.interfaces import AddressPolicy, Decision, InterfaceAddress, Selection, select
+from fasticePy.aio.resolver import Lookup, LookupHandler, Resolver, SystemResolver
+from fasticePy.aio.servers import IceServer
+from fasticePy.aio.udp_socket import open_udp_socket
+
+__all__ = [
+    "AddressPolicy",
+    "Agent",
+    "Decision",
+    "Endpoint",
+    "EndpointHandler",
+    "IceServer",
+    "InterfaceAddress",
+    "Lookup",
+    "LookupHandler",
+    "Resolver",
+    "Selection",
+    "SystemResolver",
+    "TransportEndpoint",
+    "UdpEndpoint",
+    "host_addresses",
+    "open_udp_socket",
+    "select",
+]

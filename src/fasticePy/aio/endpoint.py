@@ -50,16 +50,25 @@ class Endpoint:
     """
 
     def __init__(
-        self, id: int, sock: socket.socket, handler: EndpointHandler, counters: Counter[str]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        id: int,
+        sock: socket.socket,
+        handler: EndpointHandler,
+        counters: Counter[str],
     ) -> None:
         self.id = id
         self.address = bound_address(sock)
         """Where the socket is bound."""
+        self._loop = loop
         self._sock = sock
         self._handler = handler
         self._counters = counters
         self._book = AddressBook()
         self._closed = False
+        self._buffer = _receive_buffer(loop)
+        self._view = memoryview(self._buffer)
+        self._failed_reads = 0
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -91,18 +100,51 @@ class Endpoint:
         return True
 
     def drain(self, limit: int = MAX_PER_WAKE) -> int:
-        """Take what is waiting in the socket, at most `limit` datagrams, and give their number. An endpoint
-        that the event loop reads for has nothing to take."""
-        return 0
+        """Take what is waiting in the socket, at most `limit` datagrams, and give their number. Whoever calls
+        it from outside looks after the answers too: no batch ends."""
+        receive, buffer, view = self._sock.recvfrom_into, self._buffer, self._view
+        deliver, translate, id = self._handler.datagram_received, self._book.address, self.id
+        taken = 0
+        while taken < limit and not self._closed:
+            try:
+                size, sockaddr = receive(buffer)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                if not self._read_failed(error):
+                    break
+                continue
+            self._failed_reads = 0
+            taken += 1
+            # an IPv4 socket address is an `Address` as it is
+            deliver(id, view[:size].tobytes(), sockaddr if len(sockaddr) == 2 else translate(sockaddr))
+        return taken
 
     def close(self) -> None:
         """Stop reading and close the socket. Idempotent."""
         if not self._closed:
             self._closed = True
+            self._stop_reading()
             self._sock.close()
 
     async def wait_closed(self) -> None:
         """Return when the event loop has let go of the socket too."""
+
+    def _read_failed(self, error: OSError) -> bool:
+        """An ICMP error about something sent earlier, as a rule. Whether reading may go on."""
+        self._failed_reads += 1
+        self._take_queued_errors()
+        if self._closed:
+            return False
+        if self._failed_reads < MAX_FAILED_READS:
+            return True
+        # reading would fail for ever and keep the event loop busy
+        self._stop_reading()
+        self._handler.socket_error(self.id, None, f"reading failed: {in_words(error)}")
+        return False
+
+    def _stop_reading(self) -> None:
+        """Ask the event loop for nothing more."""
 
     def _send_again(self, error: OSError, data: bytes | bytearray | memoryview, address: Address) -> bool:
         """The errno may be about an earlier datagram to someone else: the operating system hands ICMP errors
@@ -135,7 +177,7 @@ class Endpoint:
             if entry.hard and address is not None:
                 self._handler.socket_error(self.id, address, entry.reason)
             else:  # a router in trouble, or word of the path MTU: retransmissions find out
-                self._counters[f"transient error: {entry.reason}"] += 1
+                self._counters[f"transient error: {entry.what}"] += 1
         return bool(queued)
 
 
@@ -154,38 +196,11 @@ class UdpEndpoint(Endpoint):
         handler: EndpointHandler,
         counters: Counter[str],
     ) -> None:
-        super().__init__(id, sock, handler, counters)
-        self._loop = loop
-        self._buffer = _receive_buffer(loop)
-        self._view = memoryview(self._buffer)
-        self._failed_reads = 0
+        super().__init__(loop, id, sock, handler, counters)
         loop.add_reader(sock, self._readable)
 
-    def close(self) -> None:
-        """Stop reading and close the socket. Idempotent."""
-        if not self._closed:
-            self._loop.remove_reader(self._sock)
-            super().close()
-
-    def drain(self, limit: int = MAX_PER_WAKE) -> int:
-        """Take what is waiting in the socket, at most `limit` datagrams, and give their number."""
-        receive, buffer, view = self._sock.recvfrom_into, self._buffer, self._view
-        deliver, translate, id = self._handler.datagram_received, self._book.address, self.id
-        taken = 0
-        while taken < limit and not self._closed:
-            try:
-                size, sockaddr = receive(buffer)
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as error:
-                if not self._read_failed(error):
-                    break
-                continue
-            self._failed_reads = 0
-            taken += 1
-            # an IPv4 socket address is an `Address` as it is
-            deliver(id, view[:size].tobytes(), sockaddr if len(sockaddr) == 2 else translate(sockaddr))
-        return taken
+    def _stop_reading(self) -> None:
+        self._loop.remove_reader(self._sock)
 
     def _readable(self) -> None:
         try:
@@ -193,19 +208,6 @@ class UdpEndpoint(Endpoint):
                 self._take_queued_errors()  # what woke us was an error that a send has seen already
         finally:
             self._handler.batch_ended()
-
-    def _read_failed(self, error: OSError) -> bool:
-        """An ICMP error about something sent earlier, as a rule. Whether reading may go on."""
-        self._failed_reads += 1
-        self._take_queued_errors()
-        if self._closed:
-            return False
-        if self._failed_reads < MAX_FAILED_READS:
-            return True
-        # reading would fail for ever and keep the event loop busy
-        self._loop.remove_reader(self._sock)
-        self._handler.socket_error(self.id, None, f"reading failed: {in_words(error)}")
-        return False
 
 
 _buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bytearray] = weakref.WeakKeyDictionary()

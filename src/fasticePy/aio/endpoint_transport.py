@@ -26,8 +26,7 @@ class TransportEndpoint(Endpoint):
         handler: EndpointHandler,
         counters: Counter[str],
     ) -> None:
-        super().__init__(id, sock, handler, counters)
-        self._loop = loop
+        super().__init__(loop, id, sock, handler, counters)
         self._begun = False
         self._transport: asyncio.BaseTransport | None = None
         self._batch: asyncio.Handle | None = None

@@ -64,10 +64,17 @@ class QueuedError:
 
     destination: SockAddr | None
     """Where the datagram in question had been sent."""
-    reason: str
-    """In words, with who said it when it was not the destination itself."""
+    what: str
+    """In words; there are few different ones, so that it can be counted by."""
     hard: bool
     """Retrying soon is pointless (RFC 1122 4.2.3.9). Routers send the others during any disturbance."""
+    router: str = ""
+    """Who said it, when it was not the destination."""
+
+    @property
+    def reason(self) -> str:
+        """What happened and who said so."""
+        return f"{self.what} from {self.router}" if self.router else self.what
 
 
 def enable(sock: socket.socket) -> bool:
@@ -107,25 +114,29 @@ def drain(sock: socket.socket) -> list[QueuedError]:
 
 def _decode(data: bytes, destination: SockAddr | None) -> QueuedError:
     number, origin, kind, code, _info, _data = _EXTENDED_ERROR.unpack_from(data)
-    if origin == _ORIGIN_ICMP and kind == 3:
-        reason = f"ICMP {_ICMP_UNREACHABLE.get(code, f'destination unreachable (code {code})')}"
-        return QueuedError(destination, reason + _said_by(data, destination), code in _ICMP_HARD)
-    if origin == _ORIGIN_ICMP6 and kind == 1:
-        reason = f"ICMPv6 {_ICMP6_UNREACHABLE.get(code, f'destination unreachable (code {code})')}"
-        return QueuedError(destination, reason + _said_by(data, destination), code in _ICMP6_HARD)
     if origin in {_ORIGIN_ICMP, _ORIGIN_ICMP6}:
-        name = "ICMP" if origin == _ORIGIN_ICMP else "ICMPv6"
-        return QueuedError(
-            destination, f"{name} type {kind} code {code}" + _said_by(data, destination), hard=False
-        )
+        what, hard = _icmp(kind, code) if origin == _ORIGIN_ICMP else _icmp6(kind, code)
+        return QueuedError(destination, what, hard, _router(data, destination))
     # a local error with EMSGSIZE only tells the path MTU
-    return QueuedError(
-        destination, os.strerror(number), hard=origin == _ORIGIN_LOCAL and number != errno.EMSGSIZE
-    )
+    hard = origin == _ORIGIN_LOCAL and number != errno.EMSGSIZE
+    return QueuedError(destination, os.strerror(number).lower(), hard)
 
 
-def _said_by(data: bytes, destination: SockAddr | None) -> str:
-    """` from <router>` when the socket address behind the error is not the destination's (SO_EE_OFFENDER)."""
+def _icmp(kind: int, code: int) -> tuple[str, bool]:
+    if kind == 3:
+        return f"ICMP {_ICMP_UNREACHABLE.get(code, 'destination unreachable')}", code in _ICMP_HARD
+    return {11: "ICMP time exceeded", 12: "ICMP parameter problem"}.get(kind, "ICMP error"), False
+
+
+def _icmp6(kind: int, code: int) -> tuple[str, bool]:
+    if kind == 1:
+        return f"ICMPv6 {_ICMP6_UNREACHABLE.get(code, 'destination unreachable')}", code in _ICMP6_HARD
+    names = {2: "ICMPv6 packet too big", 3: "ICMPv6 time exceeded", 4: "ICMPv6 parameter problem"}
+    return names.get(kind, "ICMPv6 error"), False
+
+
+def _router(data: bytes, destination: SockAddr | None) -> str:
+    """The address behind the error (SO_EE_OFFENDER), when it is not the destination's."""
     at = _EXTENDED_ERROR.size
     family = int.from_bytes(data[at : at + 2], sys.byteorder)
     if family == socket.AF_INET and len(data) >= at + 8:
@@ -134,4 +145,4 @@ def _said_by(data: bytes, destination: SockAddr | None) -> str:
         offender = socket.inet_ntop(socket.AF_INET6, data[at + 8 : at + 24])
     else:
         return ""
-    return "" if destination is not None and destination[0] == offender else f" from {offender}"
+    return "" if destination is not None and destination[0] == offender else offender

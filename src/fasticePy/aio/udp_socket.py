@@ -35,6 +35,17 @@ def open_udp_socket(
     return _open(address, buffer_size)
 
 
+def check_ports(ports: range | None) -> range | None:
+    """Raise TypeError or ValueError for a port range that is none."""
+    if ports is None:
+        return None
+    if not isinstance(ports, range):
+        raise TypeError("ports takes a range: range(40000, 40101) has the ports 40000 to 40100")
+    if not ports or min(ports) < 1 or max(ports) > 65535:
+        raise ValueError(f"ports: {ports} is empty or has numbers that are no ports")
+    return ports
+
+
 def bound_address(sock: socket.socket) -> Address:
     """Where the socket is bound."""
     return from_sockaddr(sock.getsockname())

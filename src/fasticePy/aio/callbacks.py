@@ -1,0 +1,45 @@
+"""Attributes that hold an application's callback: a plain function or None."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, overload
+
+P = ParamSpec("P")
+
+
+class Callback(Generic[P]):
+    """A descriptor for such an attribute. A coroutine function is refused: nobody would await what it
+    returns."""
+
+    __slots__ = ("_name",)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Callback[P]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Callable[P, object] | None: ...
+    def __get__(self, instance: object | None, owner: type) -> Callback[P] | Callable[P, object] | None:
+        if instance is None:
+            return self
+        callback: Callable[P, object] | None = vars(instance).get(self._name)
+        return callback
+
+    def __set__(self, instance: object, callback: Callable[P, object] | None) -> None:
+        check_callback(self._name, callback)
+        vars(instance)[self._name] = callback
+
+
+def check_callback(name: str, callback: Callable[..., Any] | None) -> None:
+    """Raise TypeError for what cannot be a callback."""
+    if callback is None:
+        return
+    if not callable(callback):
+        raise TypeError(f"{name} takes a function or None")
+    if inspect.iscoroutinefunction(callback):
+        raise TypeError(
+            f"{name} takes a plain function: start a task in it when it has to wait for something"
+        )
