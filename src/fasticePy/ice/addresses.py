@@ -62,6 +62,23 @@ def refusal(text: str) -> str | None:
     return None
 
 
+OTHER_FAMILY = "other address family"
+LOOPBACK_ONLY = "loopback and other addresses do not reach each other"
+LINK_ONLY = "a link-local address reaches its own link only"
+UNREACHABLE = frozenset({OTHER_FAMILY, LOOPBACK_ONLY, LINK_ONLY})
+
+
+def unreachable(base: str, server: str) -> str | None:
+    """Why nothing sent from `base` can arrive at `server`, one of `UNREACHABLE`, or None."""
+    if (":" in base) != (":" in server):
+        return OTHER_FAMILY
+    if is_loopback(base) != is_loopback(server):
+        return LOOPBACK_ONLY
+    if is_link_local(base) and not is_link_local(server):
+        return LINK_ONLY
+    return None
+
+
 def address_text(address: Address) -> str:
     """`host:port`, with brackets around IPv6."""
     host, port = address

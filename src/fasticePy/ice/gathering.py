@@ -6,11 +6,18 @@ A stream of results, never a barrier: each server and each socket ends by itself
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from fasticePy.ice.addresses import address_text, is_link_local, is_loopback, normalize, parse_ip, refusal
+from fasticePy.ice.addresses import (
+    UNREACHABLE,
+    address_text,
+    is_loopback,
+    normalize,
+    parse_ip,
+    refusal,
+    unreachable,
+)
 from fasticePy.ice.candidate import MAX_LOCAL_PREFERENCE, Candidate, CandidateType, candidate_priority
 from fasticePy.ice.events import (
     GatheringState,
@@ -20,61 +27,12 @@ from fasticePy.ice.events import (
     ServerFinished,
 )
 from fasticePy.ice.pair import LocalCandidate
+from fasticePy.ice.servers import Ask, Base, Server, ServerResult
 from fasticePy.ice.session import Session
 from fasticePy.machine import Address
 from fasticePy.stun import Attribute, Message, MessageBuilder, MessageClass, Method
 from fasticePy.stun.transaction import RC, RTO, Transaction
 from fasticePy.stun.uri import ServerUrl
-
-
-@dataclass(slots=True)
-class Base:
-    """A socket of ours: a host candidate, signalled or not."""
-
-    component: int
-    rank: int
-    """Place of its address in the order of preference, 0 the best."""
-    socket: int
-    address: Address
-
-
-@dataclass(slots=True)
-class ServerResult:
-    """What became of one server: one entry for each local base that asked it."""
-
-    url: str
-    finished: bool = False
-    ok: bool = False
-    reason: str = ""
-    """Why there is no answer at all; empty when some base has got one or is still waiting."""
-    resolved: tuple[str, ...] = ()
-    outcomes: list[tuple[str, str]] = field(default_factory=list)
-    """Base and outcome, in words."""
-
-
-@dataclass(slots=True)
-class _Server:
-    index: int
-    url: ServerUrl
-    result: ServerResult
-    addresses: list[Address] = field(default_factory=list)
-    resolving: bool = True
-    pending: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Ask:
-    """One Binding request to one address of a server from one base."""
-
-    server: _Server
-    base: Base
-    address: Address
-    transaction: Transaction | None = None
-    mapped: Address | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{address_text(self.base.address)} -> {address_text(self.address)}"
 
 
 class GatheringObserver(Protocol):
@@ -110,8 +68,8 @@ class Gatherer:
         self._observer = observer
         self._requests: dict[int, tuple[int, int, Address]] = {}
         self._next_request = 0
-        self._servers: dict[int, _Server] = {}
-        self._asks: list[_Ask] = []
+        self._servers: dict[int, Server] = {}
+        self._asks: list[Ask] = []
         self._stopped = False
         self._refreshing = True
         self.state: GatheringState = "new"
@@ -128,8 +86,7 @@ class Gatherer:
     def start(self, addresses: Sequence[Address], servers: Sequence[ServerUrl], now: float) -> None:
         """Ask for a socket per component and address, and for the addresses of each server."""
         self._set_state("gathering", now)
-        wanted = servers if "srflx" in self._session.options.candidate_types else ()
-        for index, url in enumerate(wanted):
+        for index, url in enumerate(servers):
             self._add_server(index, url, now)
         for rank, address in enumerate(addresses):
             for component in range(1, self._session.options.components + 1):
@@ -139,7 +96,7 @@ class Gatherer:
                 self._session.outbox.emit(
                     NeedSocket(at=now, request=request, component=component, transport="udp", address=address)
                 )
-        self._check_ended(now)
+        self._check_all(now)
 
     def stop(self, now: float) -> None:
         """Gather no more: what is pending is forgotten."""
@@ -165,8 +122,7 @@ class Gatherer:
         for server in self._servers.values():
             for server_address in server.addresses:
                 self._ask(server, server_address, base, now)
-            self._check_server(server, now)
-        self._check_ended(now)
+        self._check_all(now)
         return True
 
     def socket_failed(self, request: int, reason: str, now: float) -> None:
@@ -176,9 +132,7 @@ class Gatherer:
             return
         self.failures.append((address_text(wanted[2]), reason))
         self._session.record.add(now, "socket", address_text(wanted[2]), f"failed: {reason}")
-        for server in self._servers.values():
-            self._check_server(server, now)
-        self._check_ended(now)
+        self._check_all(now)
 
     def socket_error(self, socket: int, address: Address | None, reason: str, now: float) -> None:
         """An ICMP error for what was sent to `address`, or a broken socket (RFC 8489 6.2.1: the transaction fails)."""
@@ -201,19 +155,14 @@ class Gatherer:
             return
         server.resolving = not final
         for address in addresses:
-            if address in server.addresses:
-                continue
-            server.addresses.append(address)
-            server.result.resolved += (address[0],)
-            for base in list(self.bases.values()):
-                self._ask(server, address, base, now)
+            self._add_address(server, normalize(address), now)
         self._check_server(server, now)
         self._check_ended(now)
 
     def server_failed(self, index: int, reason: str, now: float) -> None:
         """The driver could not find its addresses."""
         server = self._servers.get(index)
-        if server is None or self._stopped:
+        if server is None or self._stopped or not server.resolving:
             return
         server.resolving = False
         if not server.addresses:
@@ -221,25 +170,47 @@ class Gatherer:
         self._check_server(server, now)
         self._check_ended(now)
 
+    def _resolution_timed_out(self, server: Server, now: float) -> None:
+        self.server_failed(
+            server.index, f"not resolved in {self._session.options.timeouts.gathering:g} s", now
+        )
+
+    def _add_address(self, server: Server, address: Address, now: float) -> None:
+        if address in server.addresses:
+            return
+        reason = refusal(address[0])
+        if reason is None and len(server.addresses) >= self._session.options.limits.server_addresses:
+            reason = f"more than {self._session.options.limits.server_addresses} addresses"
+        if reason is not None:
+            self._session.outbox.count("server-address.ignored")
+            return
+        server.addresses.append(address)
+        server.result.resolved += (address[0],)
+        for base in list(self.bases.values()):
+            self._ask(server, address, base, now)
+
     def _add_server(self, index: int, url: ServerUrl, now: float) -> None:
-        server = _Server(index, url, ServerResult(str(url)))
+        server = Server(index, url, ServerResult(str(url)))
         self._servers[index] = server
-        if index >= self._session.options.limits.servers:
-            self._finish_server(
-                server, f"more than {self._session.options.limits.servers} servers: left out", now
-            )
-        elif url.scheme != "stun":
-            self._finish_server(server, f"{url.scheme}: servers are not supported yet", now)
+        options = self._session.options
+        if index >= options.limits.servers:
+            self._finish_server(server, f"more than {options.limits.servers} servers: left out", now)
+        elif (url.scheme, url.transport) != ("stun", "udp"):
+            self._finish_server(server, f"{url.scheme} over {url.transport} is not supported", now)
+        elif "srflx" not in options.candidate_types:
+            self._finish_server(server, "candidates of type srflx are not wanted", now)
         elif parse_ip(url.host) is not None:
             server.resolving = False
-            server.addresses.append(normalize((url.host, url.port)))
-            server.result.resolved = (url.host,)
+            self._add_address(server, (url.host, url.port), now)
         else:
             self._session.outbox.emit(NeedAddresses(at=now, server=index, host=url.host, port=url.port))
+            self._session.outbox.timers.schedule(
+                now + options.timeouts.gathering, partial(self._resolution_timed_out, server)
+            )
 
-    def _ask(self, server: _Server, address: Address, base: Base, now: float) -> None:
-        ask = _Ask(server, base, address)
-        reason = _unsuitable(base.address[0], address[0])
+    def _ask(self, server: Server, address: Address, base: Base, now: float) -> None:
+        ask = Ask(server, base, address)
+        reason = unreachable(base.address[0], address[0])
         if reason is not None:
             server.result.outcomes.append((ask.name, reason))
             return
@@ -248,7 +219,7 @@ class Gatherer:
         moment = now if is_loopback(address[0]) else self._session.pacer.reserve(now)
         self._session.outbox.timers.schedule(moment, partial(self._send, ask))
 
-    def _send(self, ask: _Ask, now: float) -> None:
+    def _send(self, ask: Ask, now: float) -> None:
         if self._stopped:
             return
         session = self._session
@@ -278,12 +249,13 @@ class Gatherer:
         session.transactions.start(ask.transaction, now)
 
     def _response_received(
-        self, ask: _Ask, transaction: Transaction, message: Message, socket: int, address: Address, now: float
+        self, ask: Ask, transaction: Transaction, message: Message, socket: int, address: Address, now: float
     ) -> None:
         if (socket, address) != (transaction.socket, transaction.address):
             self._session.outbox.count("drop.response.source")
             return
         rtt = self._session.transactions.finish(transaction, now)
+        ask.transaction = None
         if message.message_class == MessageClass.ERROR:
             # RFC 8445 5.1.1.2: ALTERNATE-SERVER is not followed while gathering
             code, text = message.get(Attribute.ERROR_CODE) or (0, "without ERROR-CODE")
@@ -295,44 +267,58 @@ class Gatherer:
             self._ended(ask, "the answer has no mapped address", now)
         elif refusal(mapped[0]) is not None:
             self._ended(ask, f"the answer maps to {mapped[0]}: {refusal(mapped[0])}", now)
+        elif mapped[1] == 0:
+            self._ended(ask, "the answer maps to port 0", now)
         else:
             self._found(ask, normalize(mapped), rtt, now)
 
-    def _timed_out(self, ask: _Ask, transaction: Transaction, now: float) -> None:
+    def _timed_out(self, ask: Ask, transaction: Transaction, now: float) -> None:
         waited = now - transaction.started_at
         self._ended(ask, f"no answer to {transaction.sends} requests in {waited:.1f} s", now)
 
-    def _found(self, ask: _Ask, mapped: Address, rtt: float | None, now: float) -> None:
-        self._session.outbox.timers.schedule(
-            now + self._session.options.timeouts.keepalive, partial(self._refresh, ask)
-        )
+    def _found(self, ask: Ask, mapped: Address, rtt: float | None, now: float) -> None:
+        self._keep(ask, now)
         if ask.mapped is not None:
             self._refreshed(ask, mapped, now)
             return
-        server, base = ask.server, ask.base
+        server, base, limits = ask.server, ask.base, self._session.options.limits
         server.result.ok = True
         ask.mapped = mapped
-        rank = base.rank * self._session.options.limits.servers + server.index
-        candidate = self._make(base, "srflx", mapped, server, rank, ask.address[0])
+        rank = (base.rank * limits.servers + server.index) * limits.server_addresses
+        rank += server.addresses.index(ask.address)
+        ask.held = self._make(base, "srflx", mapped, server, rank, ask.address[0])
         self._report(ask, "ok", now, mapped, rtt)
-        self._offer(candidate, now)
         self._asked(ask, now)
 
-    def _ended(self, ask: _Ask, reason: str, now: float) -> None:
+    def _ended(self, ask: Ask, reason: str, now: float) -> None:
         ask.transaction = None
         if ask.mapped is not None:  # the refresh of a candidate that we have: the mapping may live on
             self._session.record.add(now, "server", ask.server.result.url, f"refresh of {ask.name}: {reason}")
+            self._keep(ask, now)
             return
         self._report(ask, reason, now)
         self._asked(ask, now)
 
-    def _asked(self, ask: _Ask, now: float) -> None:
+    def _asked(self, ask: Ask, now: float) -> None:
+        ask.done = True
         ask.server.pending -= 1
+        self._offer_held(ask, now)
         self._check_server(ask.server, now)
         self._check_ended(now)
 
+    def _offer_held(self, ask: Ask, now: float) -> None:
+        # RFC 8838 17: of one foundation, the candidate of the lower component is told first
+        for each in sorted(self._asks, key=lambda each: each.base.component):
+            if (each.address, each.base.rank) != (ask.address, ask.base.rank):
+                continue
+            if not each.done:
+                return
+            if each.held is not None:
+                held, each.held = each.held, None
+                self._offer(held, now)
+
     def _report(
-        self, ask: _Ask, reason: str, now: float, mapped: Address | None = None, rtt: float | None = None
+        self, ask: Ask, reason: str, now: float, mapped: Address | None = None, rtt: float | None = None
     ) -> None:
         text = reason if mapped is None else f"you are {address_text(mapped)}"
         url = ask.server.result.url
@@ -353,15 +339,20 @@ class Gatherer:
     # -- refreshing (RFC 8445 5.1.1.4: reflexive candidates are kept alive until ICE has concluded) --------------------
 
     def release(self) -> None:
-        """ICE has concluded: mappings at NATs are kept by the selected pairs from now on."""
+        """ICE has concluded: mappings at NATs are kept by the selected pairs from now on, and no candidate is told
+        any more (RFC 8838 13)."""
         self._refreshing = False
 
-    def _refresh(self, ask: _Ask, now: float) -> None:
+    def _keep(self, ask: Ask, now: float) -> None:
+        self._session.outbox.timers.schedule(
+            now + self._session.options.timeouts.keepalive, partial(self._refresh, ask)
+        )
+
+    def _refresh(self, ask: Ask, now: float) -> None:
         if self._refreshing:
             self._send(ask, now)
 
-    def _refreshed(self, ask: _Ask, mapped: Address, now: float) -> None:
-        ask.transaction = None
+    def _refreshed(self, ask: Ask, mapped: Address, now: float) -> None:
         if mapped == ask.mapped:
             return
         self._session.outbox.count("gathering.mapping-changed")
@@ -369,16 +360,17 @@ class Gatherer:
         self._session.record.add(now, "server", ask.server.result.url, text)
         ask.mapped = mapped
 
-    def _check_server(self, server: _Server, now: float) -> None:
+    def _check_server(self, server: Server, now: float) -> None:
         if server.result.finished or server.resolving or server.pending or self._requests:
             return
         if server.result.ok:
             server.result.finished = True
             return
         reasons = list(dict.fromkeys(reason for _, reason in server.result.outcomes))
+        reasons = [reason for reason in reasons if reason not in UNREACHABLE] or reasons
         self._finish_server(server, "; ".join(reasons) or "no local address to ask from", now)
 
-    def _finish_server(self, server: _Server, reason: str, now: float) -> None:
+    def _finish_server(self, server: Server, reason: str, now: float) -> None:
         if server.result.finished:
             return
         server.result.finished = True
@@ -396,7 +388,7 @@ class Gatherer:
         base: Base,
         type: CandidateType,
         address: Address,
-        server: _Server | None,
+        server: Server | None,
         rank: int,
         server_host: str = "",
     ) -> LocalCandidate:
@@ -421,6 +413,9 @@ class Gatherer:
         if candidate.candidate.type not in self._session.options.candidate_types:
             self._session.record.add(now, "local", text, "left out: this type is not wanted")
             return
+        if not self._refreshing:
+            self._session.record.add(now, "local", text, "left out: the pairs have been nominated")
+            return
         if self._redundant(candidate):
             # RFC 8445 5.1.3, RFC 8838 9: same address and same base as one that the peer has already
             self._session.record.add(
@@ -439,6 +434,11 @@ class Gatherer:
 
     # -- end -------------------------------------------------------------------------------------------------------
 
+    def _check_all(self, now: float) -> None:
+        for server in self._servers.values():
+            self._check_server(server, now)
+        self._check_ended(now)
+
     def _check_ended(self, now: float) -> None:
         if self.state != "gathering" or self._requests or self._stopped:
             return
@@ -451,13 +451,3 @@ class Gatherer:
         self.state = state
         self._session.record.add(now, "agent", "gathering", state)
         self._session.outbox.emit(GatheringStateChanged(at=now, state=state))
-
-
-def _unsuitable(base: str, server: str) -> str | None:
-    if (":" in base) != (":" in server):
-        return "other address family"
-    if is_loopback(base) != is_loopback(server):
-        return "loopback and other addresses do not reach each other"
-    if is_link_local(base) and not is_link_local(server):
-        return "a link-local address reaches its own link only"
-    return None

@@ -46,6 +46,8 @@ class Limits:
     """Source addresses from which an authenticated check came, and from which data is therefore taken."""
     servers: int = 16
     """STUN and TURN servers."""
+    server_addresses: int = 4
+    """Addresses of one server that are asked."""
     record: int = 512
     """Entries in the record of outcomes; the oldest go first."""
 

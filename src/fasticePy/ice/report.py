@@ -10,9 +10,9 @@ from typing import Any
 from fasticePy.ice.addresses import address_text
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.events import GatheringState, IceState, Role
-from fasticePy.ice.gathering import ServerResult
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.record import Entry
+from fasticePy.ice.servers import ServerResult
 
 
 @dataclass(frozen=True, slots=True)
