@@ -214,13 +214,26 @@ def test_reads_every_line_of_a_browser(browser: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["candidate:1 1 udp 1 192.0.2.1 1 typ host", "1 1 UDP 1 192.0.2.1 1 TYP HOST"]
+    "line",
+    [
+        "candidate:1 1 udp 1 192.0.2.1 1 typ host",
+        "CANDIDATE:1 1 UDP 1 192.0.2.1 1 TYP HOST",
+        "1 1 UDP 1 192.0.2.1 1 Typ Host",
+    ],
 )
 @pytest.mark.parametrize("before", ["", "a=", " \t", "\r\n a="])
 @pytest.mark.parametrize("after", ["", " ", "  \t\r\n", "\n"])
 def test_ignores_what_is_around_a_line(line: str, before: str, after: str) -> None:
     """T18 of the checklist, 8839-22: trailing blanks, letter case and line ends are the peer's business."""
     assert Candidate.from_sdp(before + line + after) == Candidate("1", 1, "udp", 1, "192.0.2.1", 1, "host")
+
+
+@pytest.mark.parametrize("tcptype", ["active", "passive", "so"])
+def test_tcp_types(tcptype: str) -> None:
+    for written in (tcptype, tcptype.upper()):
+        candidate = Candidate.from_sdp(f"candidate:1 1 TCP 1 192.0.2.1 9 typ host tcptype {written}")
+        assert candidate.tcptype == tcptype
+    assert Candidate.from_sdp(f"candidate:1 1 udp 1 192.0.2.1 9 typ host tcptype {tcptype}").tcptype is None
 
 
 @pytest.mark.parametrize("priority", [1, 2**31 - 1, 2**31, 2**32 - 1])

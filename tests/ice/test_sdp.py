@@ -76,6 +76,10 @@ class TestLevels:
             assert OTHER_PWD not in str(caught.value)
         same = SESSION + stream("0", *credentials("same")) + stream("1", *credentials("same"))
         assert Description.parse(same, mid="1").ufrag == "same"
+        stale = (
+            SESSION + stream("0", *credentials("same"), port=0) + stream("1", *credentials("same", OTHER_PWD))
+        )
+        assert Description.parse(stale).pwd == OTHER_PWD
 
     def test_session_attributes(self) -> None:
         """8839-2, 8839-25: `ice-lite`, `ice-options` and `ice-pacing` are read from the session level."""
@@ -145,6 +149,14 @@ class TestChoice:
         text += stream("b", *credentials("bbbb")) + stream("c", "bundle-only", port=0)
         assert Description.parse(text, mid="c").ufrag == "bbbb"
         assert Description.parse(text).ufrag == "bbbb"
+
+    def test_a_stream_without_transport_is_never_the_one_that_has_it(self) -> None:
+        text = SESSION + "a=group:BUNDLE a b\r\n" + stream("a", "bundle-only", port=0)
+        assert Description.parse(text + stream("b", *credentials("bbbb")), mid="a").ufrag == "bbbb"
+
+    def test_the_first_of_two_with_the_same_mid(self) -> None:
+        text = SESSION + stream("a", *credentials("aaaa")) + stream("a", *credentials("bbbb"))
+        assert Description.parse(text, mid="a").ufrag == "aaaa"
 
     def test_bundle_only_is_not_rejected(self) -> None:
         text = SESSION + stream("a", "bundle-only", *credentials("aaaa"), port=0)

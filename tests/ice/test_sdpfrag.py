@@ -209,6 +209,21 @@ class TestReading:
         assert FragmentReader(LOCAL).read(credentials) == FragmentNews()
         assert FragmentReader(LOCAL).read(credentials + "a=end-of-candidates\n").complete
 
+    def test_each_stream_has_room_of_its_own(self) -> None:
+        streams = [
+            FragmentStream(
+                mid,
+                LOCAL.with_candidates(
+                    Candidate("1", 1, "udp", 1, "192.0.2.1", port, "host")
+                    for port in range(first, first + 150)
+                ),
+            )
+            for mid, first in (("a", 1), ("b", 1001))
+        ]
+        news = FragmentReader(LOCAL).read(write_fragment(streams))
+        assert len(news.candidates) == 300
+        assert news.ignored == ()
+
     def test_memory_is_bounded(self) -> None:
         reader = FragmentReader(LOCAL)
         found, news = 0, FragmentNews()
