@@ -45,7 +45,7 @@ def test_a_check_has_the_attributes_of_ice_and_no_others(controlling):
     assert message.integrity_kind == "sha1"  # trap T7: ICE is defined with MESSAGE-INTEGRITY
     assert message.verify_fingerprint()
     assert not check.use_candidate
-    assert len(message.attributes()) == 5  # these four and MESSAGE-INTEGRITY; FINGERPRINT is not counted
+    assert len(message.attributes()) == 5  # these, and none that peers might not know
     script.peer.answer(check)
     assert not any(seen.use_candidate for seen in script.peer.requests[:1])
 

@@ -192,7 +192,7 @@ class Engine:
         check, switch = self._requests.handle(message, socket, address)
         if check is None:
             return
-        if switch:
+        if switch and not self.ended:
             self.switch_role("the peer has our role and the larger tie-breaker, or the smaller", now)
         path = self.paths.validate(socket, address, now)
         if path is None:
