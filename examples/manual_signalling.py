@@ -14,7 +14,8 @@ import fasticePy as ice
 
 async def read_line() -> str:
     """A line of standard input, read beside the event loop: the agent works on while we wait."""
-    return (await asyncio.to_thread(sys.stdin.readline)).strip()
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    return line.strip()
 
 
 async def main(role: str, servers: list[str]) -> None:
