@@ -296,7 +296,8 @@ class TestMeaning:
         )
         assert Description.parse(text + LINES).expects_more
         assert not Description.parse(text + LINES + "a=end-of-candidates").expects_more
-        assert not Description.parse("m=audio 9 x 0\n" + LINES).expects_more
+        assert not Description.parse("m=audio 9 x 0\n" + LINES + HOST).expects_more
+        assert Description.parse("m=audio 9 x 0\n" + LINES).expects_more
 
     def test_components(self) -> None:
         assert Description(UFRAG, PWD).components == 1

@@ -89,8 +89,8 @@ class IceAgent(RootMachine):
         before, for that would be a restart."""
         if self._engine.ended:
             return
-        if description.pacing_ms is not None:
-            self._session.pacing = max(self._session.pacing, description.pacing_ms / 1000)
+        # the larger of both, and a peer that does not say means 50 ms (RFC 8839 5.5)
+        self._session.pacing = self.local_description.agreed_pacing_ms(description) / 1000
         if description.lite and not self._session.controlling:
             # RFC 8445 6.1.1: with a lite peer the full agent controls, for the other never sends a check
             self._engine.switch_role("the peer is lite", now)

@@ -57,8 +57,9 @@ class Description:
 
     @property
     def expects_more(self) -> bool:
-        """Whether more candidates may come: it trickles, and does not say that these are all (RFC 8838 3, 13)."""
-        return not self.complete and self.has_option("trickle")
+        """Whether more candidates may come: it does not say that these are all, and either it trickles
+        (RFC 8838 3, 13) or has none at all, so that others would have to come later (RFC 8839 4.3.1)."""
+        return not self.complete and (self.has_option("trickle") or not self.candidates)
 
     def has_option(self, tag: str) -> bool:
         """Whether `ice-options` has this tag; without `ice2` the peer keeps to RFC 5245 (RFC 8839 4.2.5)."""

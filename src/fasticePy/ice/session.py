@@ -39,7 +39,7 @@ class Session:
     def create(cls, options: IceOptions, rng: Rng, pacer: Pacer, outbox: Outbox) -> Session:
         """A new one with fresh credentials (where the options give none) and a fresh tie-breaker."""
         generated = Credentials.generate(rng)
-        local = Credentials(options.local_ufrag or generated.ufrag, options.local_pwd or generated.pwd)
+        local = Credentials.own(options.local_ufrag or generated.ufrag, options.local_pwd or generated.pwd)
         return cls(
             options=options,
             rng=rng,
