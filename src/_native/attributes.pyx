@@ -464,7 +464,7 @@ cdef int encode_algorithms(Writer *w, unsigned attribute, object value) except -
         out += (<int>unsigned_of(attribute, algorithm, 0xFFFF)).to_bytes(2, "big")
         out += len(parameters).to_bytes(2, "big")
         out += parameters
-        out += bytes(-len(parameters) % 4)      # RFC 8489 14.11: padded to 4 bytes with zeros
+        out += bytes((4 - len(parameters) % 4) % 4)     # RFC 8489 14.11: padded to 4 bytes with zeros
     return encode_bytes(w, attribute, out, 0)
 
 

@@ -179,24 +179,20 @@ cdef class StreamDecoder:
         and the next call raises.
         """
         cdef View view
-        if self.error is not None:
-            if self.raised:
-                return []
-            self.raised = True
-            raise ParseError(self.error)
+        cdef list messages = []
         open_view(data, &view)
         try:
             with cython.critical_section(self):
-                messages = self.decode(view.p, view.n)
+                if self.error is None:
+                    self.decode(view.p, view.n, messages)
+                if self.error is not None and not self.raised and not messages:
+                    self.raised = True
+                    raise ParseError(self.error)
         finally:
             close_view(&view)
-        if self.error is not None and not messages:
-            self.raised = True
-            raise ParseError(self.error)
         return messages
 
-    cdef list decode(self, const uint8_t *p, size_t n):
-        cdef list messages = []
+    cdef int decode(self, const uint8_t *p, size_t n, list messages) except -1:
         cdef Py_ssize_t total
         cdef size_t take
         while True:
@@ -209,13 +205,13 @@ cdef class StreamDecoder:
                     continue
                 if total >= 0:
                     self.keep(p, n)
-                return messages
+                return 0
             # a frame has begun: first what tells its size, byte by byte as it is at most 8, then the rest of it
             total = self.frame_size(self.buffer, self.size)
             if total < 0:
-                return messages
+                return 0
             if n == 0 and (total == 0 or <size_t>total > self.size):
-                return messages
+                return 0
             if total == 0:
                 take = 1
             else:

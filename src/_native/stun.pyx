@@ -21,10 +21,6 @@ cdef enum:
     FINGERPRINT_XOR = 0x5354554E        # RFC 8489 14.7
 
 
-# never written after this line
-cdef bytes _NOTHING = bytes(HEADER_SIZE)
-
-
 class ParseError(ValueError):
     """The bytes are not what they were taken for. It never comes out of a receive path, only of calls that parse."""
 
@@ -135,7 +131,8 @@ cdef class Message:
     """
 
     def __cinit__(self):
-        self.data = _NOTHING        # Message.__new__() from Python must not crash
+        # Message.__new__() from Python must not crash
+        self.data = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
 
     def __init__(self):
         raise TypeError("messages are made by fasticePy.stun.parse()")
@@ -257,7 +254,7 @@ cdef class Message:
             found.append((get_u16(at), PyBytes_FromStringAndSize(<const char *>at + 4, get_u16(at + 2))))
             at = following(at)
         for offset in sorted((self.layout.integrity, self.layout.integrity_sha256, self.layout.fingerprint)):
-            if offset >= self.layout.end:
+            if offset != 0 and offset >= self.layout.end:
                 found.append((get_u16(p + offset),
                               PyBytes_FromStringAndSize(<const char *>p + offset + 4, get_u16(p + offset + 2))))
         return found

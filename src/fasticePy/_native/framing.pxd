@@ -29,4 +29,4 @@ cdef class StreamDecoder:
     cdef int fail(self, str what) except -1
     cdef Py_ssize_t frame_size(self, const uint8_t *p, size_t n) except -2
     cdef object frame(self, const uint8_t *p, size_t total)
-    cdef list decode(self, const uint8_t *p, size_t n)
+    cdef int decode(self, const uint8_t *p, size_t n, list messages) except -1
