@@ -177,7 +177,7 @@ def check_credentials(ufrag: str, pwd: str) -> None:
     try:
         Credentials(ufrag, pwd)
     except ValueError as error:  # its text repeats neither of them
-        raise ParseError(f"SDP: {error}") from None
+        raise ParseError(f"description: {error}") from None
 
 
 def check_passwords(session: Section, streams: Sequence[Section]) -> None:
