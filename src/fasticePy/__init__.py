@@ -1,7 +1,33 @@
-"""ICE, STUN and TURN for Python."""
+"""ICE, STUN and TURN for Python: two agents on different networks find a working path, and keep it.
+
+    import fasticePy as ice
+
+    async with ice.Agent(controlling=True, servers=["stun:stun.example.org"]) as agent: ...
+
+`Agent` is the one most programs need. `fasticePy.stun` and `fasticePy.ice` are the protocol machines without sockets,
+`fasticePy.server` the server to embed, `fasticePy.sim` a network in virtual time for tests.
+"""
 
 from __future__ import annotations
 
 from fasticePy._version import __version__
+from fasticePy.aio import Agent, IceServer
+from fasticePy.errors import IceError, IceFailed, ParseError, StateError, StunError
+from fasticePy.ice import Candidate, CandidatePair, Description, Limits, Report, Timeouts
 
-__all__ = ["__version__"]
+__all__ = [
+    "Agent",
+    "Candidate",
+    "CandidatePair",
+    "Description",
+    "IceError",
+    "IceFailed",
+    "IceServer",
+    "Limits",
+    "ParseError",
+    "Report",
+    "StateError",
+    "StunError",
+    "Timeouts",
+    "__version__",
+]
