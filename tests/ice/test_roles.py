@@ -320,7 +320,7 @@ def test_equal_tiebreakers_are_told_apart_in_the_end(controlling, seed):
 
 
 def test_a_conflict_costs_little():
-    """Both controlling, 20 ms round trip: two more checks than without a conflict at most on the side that gives way."""
+    """Both controlling, 20 ms round trip: three more checks than without a conflict at most."""
     usual, conflict = ice_pair(), ice_pair(right_options={"controlling": True})
     times = usual.connect(), conflict.connect()
     assert times[1] - times[0] < 0.2

@@ -81,12 +81,13 @@ class ChecklistSet:
         for checklist in self.lists:
             yield from checklist.pairs
 
-    def add(self, checklist: Checklist, pair: CandidatePair) -> CandidatePair | None:
+    def add(self, checklist: Checklist, pair: CandidatePair, *, heard: bool = False) -> CandidatePair | None:
         """Add a new pair, in the state that it deserves. Gives the pair that had to leave for it, which is `pair`
-        itself when all others are better, or None when there was room."""
+        itself when all others are better, or None when there was room. `heard`: a check of the peer came on it,
+        which says more than the priorities of pairs that were never tried."""
         dropped: CandidatePair | None = None
         if sum(len(each.pairs) for each in self.lists) >= self.max_pairs:
-            dropped = self._least_wanted(checklist, pair)
+            dropped = self._least_wanted(checklist, pair, heard)
             if dropped is pair:
                 return pair
             self._list_of(dropped).remove(dropped)
@@ -176,7 +177,7 @@ class ChecklistSet:
     def _rank(self, checklist: Checklist, pair: CandidatePair) -> tuple[int, int, int]:
         return (self.lists.index(checklist), pair.component, -pair.priority)
 
-    def _least_wanted(self, checklist: Checklist, new: CandidatePair) -> CandidatePair:
+    def _least_wanted(self, checklist: Checklist, new: CandidatePair, heard: bool) -> CandidatePair:
         # RFC 8838 10: Failed pairs go first, then the lowest priority. RFC 8445 6.1.2.5: evenly over the lists, so
         # the longest list gives; what carries or may soon carry data stays.
         longest = max(self.lists, key=lambda each: len(each.pairs) + (each is checklist))
@@ -186,8 +187,14 @@ class ChecklistSet:
         failed = [pair for pair in disposable if pair.state == "failed"]
         if failed:
             return failed[-1]
-        idle = [pair for pair in disposable if pair.state in ("frozen", "waiting") or pair.retired]
-        return min((*idle, new), key=lambda pair: pair.priority)
+        idle = [
+            pair
+            for pair in disposable
+            if (pair.state in ("frozen", "waiting") and not pair.requests_received) or pair.retired
+        ]
+        if not heard:
+            idle.append(new)
+        return min(idle, key=lambda pair: pair.priority, default=new)
 
     def _list_of(self, pair: CandidatePair) -> Checklist:
         return next(checklist for checklist in self.lists if pair in checklist.pairs)

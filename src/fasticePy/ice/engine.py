@@ -107,6 +107,8 @@ class Engine:
         self._update_state("the peer has candidates", now)
 
     def _end_of_candidates(self, now: float) -> None:
+        if self.remotes.ended:
+            return
         self.remotes.ended = True
         self.session.record.add(now, "remote", "candidates", "the peer has no more")
         self._more_expected_changed(now)
@@ -133,7 +135,9 @@ class Engine:
 
     # -- pairs -----------------------------------------------------------------------------------------------------
 
-    def _form_pair(self, local: LocalCandidate, remote: Candidate, now: float) -> CandidatePair | None:
+    def _form_pair(
+        self, local: LocalCandidate, remote: Candidate, now: float, *, heard: bool = False
+    ) -> CandidatePair | None:
         if not _fit(local, remote):
             return None
         destination = (remote.address + _scope(local, remote), remote.port)
@@ -141,7 +145,7 @@ class Engine:
             return None
         pair = CandidatePair(local, remote, destination, 0)
         pair.update_priority(self.session.controlling)
-        dropped = self.checklists.add(self.checklist, pair)
+        dropped = self.checklists.add(self.checklist, pair, heard=heard)
         if dropped is not None:
             self.session.outbox.count("pair.over-limit")
             self.session.record.add(
@@ -242,7 +246,7 @@ class Engine:
         remote = self.remotes.find(component, (host.partition("%")[0], port))
         if remote is None:
             remote = self.remotes.learn(component, check.address, check.priority, now)
-        return None if remote is None else self._form_pair(local, remote, now)
+        return None if remote is None else self._form_pair(local, remote, now, heard=True)
 
     def path_returned(self, path: Path, now: float) -> None:
         """A packet came on a path; it may have been silent."""

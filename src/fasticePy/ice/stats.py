@@ -23,6 +23,7 @@ def statistics(
     now: float,
 ) -> dict[str, dict[str, Any]]:
     """One dict for each candidate, each pair and the transport, by its `id`; times are seconds of the agent's clock."""
+    reflexive = [pair.local for pair in pairs if pair.local.type == "prflx"]
     transport = {
         "id": "transport",
         "type": "transport",
@@ -33,7 +34,7 @@ def statistics(
         "selectedCandidatePairId": None if selected is None else _pair_id(selected),
     }
     entries = [
-        *(_candidate("local-candidate", candidate, now) for candidate in local),
+        *(_candidate("local-candidate", candidate, now) for candidate in [*local, *reflexive]),
         *(_candidate("remote-candidate", candidate, now) for candidate in remote),
         *(_pair(pair, paths, now) for pair in pairs),
         transport,
