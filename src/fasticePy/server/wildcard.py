@@ -13,14 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 
-from fasticePy.aio.endpoint import (
-    MAX_DATAGRAM,
-    MAX_FAILED_READS,
-    MAX_PER_WAKE,
-    Endpoint,
-    EndpointHandler,
-    in_words,
-)
+from fasticePy.aio.endpoint import MAX_DATAGRAM, MAX_PER_WAKE, EndpointHandler, UdpEndpoint
 from fasticePy.machine import Address
 
 # the socket module of some Pythons lacks the name
@@ -45,9 +38,8 @@ class LocalAddress:
         return self._endpoint.send_from(self._ancillary, data, address)
 
 
-class WildcardEndpoint(Endpoint):
-    """Takes over a UDP socket bound to a wildcard address. Raises NotImplementedError, and leaves the socket alone,
-    when the event loop has no `add_reader`."""
+class WildcardEndpoint(UdpEndpoint):
+    """Takes over a UDP socket bound to a wildcard address, which must be non-blocking."""
 
     def __init__(
         self,
@@ -60,22 +52,13 @@ class WildcardEndpoint(Endpoint):
     ) -> None:
         """`register(local)` gives the number under which the handler hears of datagrams to this local address, or
         None when there are too many: those datagrams are dropped."""
-        super().__init__(0, sock, handler, counters)
-        self._loop = loop
+        super().__init__(loop, 0, sock, handler, counters)
         self._register = register
         self._locals: dict[bytes, int] = {}
-        self._failed_reads = 0
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        loop.add_reader(sock, self._readable)
-
-    def close(self) -> None:
-        """Stop reading and close the socket. Idempotent."""
-        if not self.closed:
-            self._loop.remove_reader(self._sock)
-            super().close()
 
     def send_from(self, ancillary: tuple[int, int, bytes], data: bytes, address: Address) -> bool:
         """Send one datagram from the local address that `ancillary` names."""
@@ -106,25 +89,6 @@ class WildcardEndpoint(Endpoint):
             if number is not None:
                 self._handler.datagram_received(number, data, self._book.address(source))
         return taken
-
-    def _readable(self) -> None:
-        try:
-            if self.drain() == 0 and not self.closed:
-                self._take_queued_errors()
-        finally:
-            self._handler.batch_ended()
-
-    def _read_failed(self, error: OSError) -> bool:
-        """Whether reading may go on: as a rule it was an ICMP error about an answer sent earlier."""
-        self._failed_reads += 1
-        self._take_queued_errors()
-        if self.closed:
-            return False
-        if self._failed_reads < MAX_FAILED_READS:
-            return True
-        self._loop.remove_reader(self._sock)
-        self._handler.socket_error(self.id, None, f"reading failed: {in_words(error)}")
-        return False
 
     def _local_number(self, ancillary: list[tuple[int, int, bytes]]) -> int | None:
         for level, kind, value in ancillary:

@@ -1,0 +1,92 @@
+"""Programs that interop tests connect with: our own peer and server, and those of others, built when needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PEERS = Path(__file__).parent / "peers"
+REQUIRED = os.environ.get("FASTICEPY_REQUIRE_INTEROP") == "1"
+"""Set where everything must be there (CI): what is missing then fails the tests instead of skipping them."""
+
+
+def missing(reason: str) -> None:
+    """Skip the test, or fail it where nothing may be missing."""
+    if REQUIRED:
+        pytest.fail(f"{reason}, and FASTICEPY_REQUIRE_INTEROP=1 asks for it")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def harness() -> ModuleType:
+    """tests/interop/peers/harness.py, which is a program of its own too."""
+    spec = importlib.util.spec_from_file_location("peer_harness", PEERS / "harness.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> PeerCommands:
+    """The command line of each implementation's peer."""
+    return PeerCommands(tmp_path_factory)
+
+
+class PeerCommands:
+    """Finds and builds the peers, each once."""
+
+    def __init__(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+        self._tmp_path_factory = tmp_path_factory
+        self._pion: Path | None = None
+
+    def get(self, name: str) -> list[str]:
+        """The command line of `fasticepy`, `aioice` or `pion`."""
+        if name == "fasticepy":
+            return [sys.executable, "-m", "fasticePy", "peer"]
+        if name == "aioice":
+            if importlib.util.find_spec("aioice") is None:
+                missing("aioice is not installed (pip install '.[dev]')")
+            return [sys.executable, str(PEERS / "aioice_peer.py")]
+        return [str(self._build_pion())]
+
+    def _build_pion(self) -> Path:
+        if self._pion is None:
+            go = shutil.which("go")
+            if go is None:
+                missing("Go is not installed: pion's peer cannot be built")
+            output = self._tmp_path_factory.mktemp("pion") / "pion_ice"
+            build = [str(go), "build", "-o", str(output), "."]
+            done = subprocess.run(build, cwd=PEERS / "pion_ice", capture_output=True, text=True, check=False)
+            if done.returncode:
+                missing(f"pion's peer does not build: {done.stderr.strip()[-2000:]}")
+            self._pion = output
+        return self._pion
+
+
+@pytest.fixture(scope="session")
+def stun_url() -> Iterator[str]:
+    """Our own server, as `fasticepy serve` runs it."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "fasticePy", "serve", "--listen", "127.0.0.1:0", "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    try:
+        yield "stun:" + json.loads(server.stdout.readline())["udp"]
+    finally:
+        server.terminate()
+        _, code = server.communicate(timeout=10)[0], server.returncode
+    assert code == 0

@@ -1,0 +1,59 @@
+"""Our agent against itself, aioice and pion, through the peer protocol (tests/interop/peers/README.md)."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+
+PAIRS = [
+    ("fasticepy", "fasticepy"),
+    ("fasticepy", "aioice"),
+    ("aioice", "fasticepy"),
+    ("fasticepy", "pion"),
+    ("pion", "fasticepy"),
+]
+"""Who plays the controlling side, and who the controlled one."""
+
+LATE_PAIRS = [pair for pair in PAIRS if "pion" not in pair]
+"""pion gives up by itself before the late side has learnt of it."""
+
+
+def play(harness: ModuleType, commands: Any, stun_url: str, scenario: str, a: str, b: str) -> None:
+    """Play it; a feature that a peer lacks is an error here, for all of these have what is asked."""
+    servers = harness.Servers(stun=stun_url)
+    line = harness.play(scenario, commands.get(a), commands.get(b), servers)
+    print(line)
+    assert line.startswith("ok"), line
+
+
+@pytest.mark.parametrize(("a", "b"), PAIRS)
+@pytest.mark.parametrize("scenario", ["host", "roleconflict", "roleconflict2", "srflx"])
+def test_connects(harness: ModuleType, commands: Any, stun_url: str, scenario: str, a: str, b: str) -> None:
+    """8445-31, 8445-40: role conflicts of both kinds are repaired with other implementations too."""
+    play(harness, commands, stun_url, scenario, a, b)
+
+
+@pytest.mark.parametrize(("a", "b"), LATE_PAIRS)
+@pytest.mark.parametrize("scenario", ["late_a", "late_b"])
+def test_connects_when_one_side_learns_of_the_other_seconds_later(
+    harness: ModuleType, commands: Any, stun_url: str, scenario: str, a: str, b: str
+) -> None:
+    """8445-43: triggered checks connect the late side, whatever became of the checks before."""
+    play(harness, commands, stun_url, scenario, a, b)
+
+
+@pytest.mark.parametrize("b", ["fasticepy", "aioice", "pion"])
+def test_notices_that_the_other_side_has_gone(
+    harness: ModuleType, commands: Any, stun_url: str, b: str
+) -> None:
+    play(harness, commands, stun_url, "consent", "fasticepy", b)
+
+
+def test_connects_over_ipv6(harness: ModuleType, commands: Any, stun_url: str) -> None:
+    """pion never gathers ::1, so aioice is the other side."""
+    for a, b in (("fasticepy", "aioice"), ("aioice", "fasticepy")):
+        play(harness, commands, stun_url, "ipv6", a, b)
