@@ -30,5 +30,5 @@ for portable in "" 1; do
     # Python's own allocator hides overruns; what the interpreter never frees is no leak of ours
     LD_PRELOAD="${libraries[*]}" PYTHONMALLOC=malloc FASTICEPY_PORTABLE=$portable \
         ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-        "$work/env/bin/python" -m pytest -q -p no:cacheprovider -o timeout=300 "${tests[@]}"
+        "$work/env/bin/python" -m pytest -q --capture=sys -p no:cacheprovider -o timeout=300 "${tests[@]}"
 done

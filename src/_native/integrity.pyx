@@ -30,9 +30,9 @@ cdef extern from "sha256.h" nogil:
                           const uint8_t *first, const uint8_t *p, size_t n, uint8_t *out)
 
 cdef extern from "hmac.h" nogil:
-    void fi_mac_key_init(fi_mac_key *key, const uint8_t *secret, size_t n)
-    void fi_hmac_sha1(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n, uint8_t *out)
-    void fi_hmac_sha256(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n, uint8_t *out)
+    void fi_hmac_key(uint32_t *key, const uint8_t *secret, size_t n)
+    void fi_hmac_sha1(const uint32_t *key, const uint8_t *first, const uint8_t *p, size_t n, uint8_t *out)
+    void fi_hmac_sha256(const uint32_t *key, const uint8_t *first, const uint8_t *p, size_t n, uint8_t *out)
     int fi_equal(const uint8_t *a, const uint8_t *b, size_t n)
 
 # chosen once, under the import lock; nothing writes them afterwards
@@ -41,12 +41,12 @@ SHA1_IMPLEMENTATION = fi_sha1_init(_features).decode()
 SHA256_IMPLEMENTATION = fi_sha256_init(_features).decode()
 
 
-cdef void hmac_sha1_of(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n,
+cdef void hmac_sha1_of(const uint32_t *key, const uint8_t *first, const uint8_t *p, size_t n,
                        uint8_t *out) noexcept nogil:
     fi_hmac_sha1(key, first, p, n, out)
 
 
-cdef void hmac_sha256_of(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n,
+cdef void hmac_sha256_of(const uint32_t *key, const uint8_t *first, const uint8_t *p, size_t n,
                          uint8_t *out) noexcept nogil:
     fi_hmac_sha256(key, first, p, n, out)
 
@@ -65,7 +65,7 @@ cdef class MacKey:
     def __cinit__(self, raw):
         cdef View view
         open_view(raw, &view)
-        fi_mac_key_init(&self.state, view.p, view.n)
+        fi_hmac_key(self.state, view.p, view.n)
         close_view(&view)
 
     def __repr__(self):
@@ -77,7 +77,7 @@ def hmac_sha1(MacKey key not None, data):
     cdef View view
     cdef uint8_t out[20]
     open_view(data, &view)
-    fi_hmac_sha1(&key.state, NULL, view.p, view.n, out)
+    fi_hmac_sha1(key.state, NULL, view.p, view.n, out)
     close_view(&view)
     return PyBytes_FromStringAndSize(<char *>out, 20)
 
@@ -87,7 +87,7 @@ def hmac_sha256(MacKey key not None, data):
     cdef View view
     cdef uint8_t out[32]
     open_view(data, &view)
-    fi_hmac_sha256(&key.state, NULL, view.p, view.n, out)
+    fi_hmac_sha256(key.state, NULL, view.p, view.n, out)
     close_view(&view)
     return PyBytes_FromStringAndSize(<char *>out, 32)
 

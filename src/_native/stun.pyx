@@ -305,9 +305,9 @@ cdef class Message:
         memcpy(first, p, offset if offset < 64 else 64)
         put_u16(first + 2, <unsigned>(offset + 4 + n - HEADER_SIZE))
         if self.layout.integrity_sha256:
-            hmac_sha256_of(&key.state, first, p, offset, mac)
+            hmac_sha256_of(key.state, first, p, offset, mac)
         else:
-            hmac_sha1_of(&key.state, first, p, offset, mac)
+            hmac_sha1_of(key.state, first, p, offset, mac)
         return equal(mac, p + offset + 4, n)
 
     def verify_fingerprint(self):
@@ -403,12 +403,12 @@ cdef class MessageBuilder:
         if sha1:
             put_u16(p + 2, <unsigned>(at + 24 - HEADER_SIZE))
             put_u32(p + at, ATTR_MESSAGE_INTEGRITY << 16 | 20)
-            hmac_sha1_of(&key.state, NULL, p, at, p + at + 4)
+            hmac_sha1_of(key.state, NULL, p, at, p + at + 4)
             at += 24
         if sha256:
             put_u16(p + 2, <unsigned>(at + 36 - HEADER_SIZE))
             put_u32(p + at, ATTR_MESSAGE_INTEGRITY_SHA256 << 16 | 32)
-            hmac_sha256_of(&key.state, NULL, p, at, p + at + 4)
+            hmac_sha256_of(key.state, NULL, p, at, p + at + 4)
             at += 36
         put_u16(p + 2, <unsigned>(total - HEADER_SIZE))
         if fingerprint:

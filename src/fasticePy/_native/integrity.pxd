@@ -1,16 +1,12 @@
 from libc.stdint cimport uint8_t, uint32_t
 
-cdef extern from "hmac.h" nogil:
-    ctypedef struct fi_mac_key:
-        pass
-
 cdef class MacKey:
-    # immutable once made: threads may share it without a lock
-    cdef fi_mac_key state
+    # hash states, see hmac.h; immutable once made: threads may share it without a lock
+    cdef uint32_t state[26]
 
 # `first`, when not NULL, stands for the first 64 bytes of p (or all of p when it is shorter)
-cdef void hmac_sha1_of(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n,
+cdef void hmac_sha1_of(const uint32_t *key, const uint8_t *first, const uint8_t *p, size_t n,
                        uint8_t *out) noexcept nogil
-cdef void hmac_sha256_of(const fi_mac_key *key, const uint8_t *first, const uint8_t *p, size_t n,
+cdef void hmac_sha256_of(const uint32_t *key, const uint8_t *first, const uint8_t *p, size_t n,
                          uint8_t *out) noexcept nogil
 cdef bint equal(const uint8_t *a, const uint8_t *b, size_t n) noexcept nogil
