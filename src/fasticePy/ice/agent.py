@@ -87,6 +87,7 @@ class IceAgent(RootMachine):
     def set_remote_description(self, description: Description, now: float) -> None:
         """The peer's description: credentials, options, candidates. Raises StateError for other credentials than
         before, for that would be a restart."""
+        self.set_remote_credentials(description.ufrag, description.pwd, now)
         if self._engine.ended:
             return
         # the larger of both, and a peer that does not say means 50 ms (RFC 8839 5.5)
@@ -94,7 +95,6 @@ class IceAgent(RootMachine):
         if description.lite and not self._session.controlling:
             # RFC 8445 6.1.1: with a lite peer the full agent controls, for the other never sends a check
             self._engine.switch_role("the peer is lite", now)
-        self.set_remote_credentials(description.ufrag, description.pwd, now)
         for candidate in description.candidates:
             self._engine.add_remote(candidate, now)
         if not description.expects_more:

@@ -308,8 +308,9 @@ class Engine:
         """See `CheckObserver`."""
         if nominating or pair.nominate_on_success:
             pair.nominate_on_success = False
-            if pair.valid:
-                # RFC 8445 7.2.5.3.4, 7.3.1.5: the pair that was settled on is gone, and with it the checklist
+            if pair.valid and self._patience_over:
+                # RFC 8445 7.2.5.3.4, 7.3.1.5: the pair that was settled on is gone, and with it the checklist; but
+                # never before patience ends (RFC 8863 4): until then another one may still take its place
                 self.selector.drop(pair, now)
                 self._fail(f"the nominated pair {pair} stopped answering: {pair.failure}", now)
                 return
