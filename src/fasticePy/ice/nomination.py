@@ -64,12 +64,14 @@ class RegularNomination:
                 return Decision(again_at=limit)
             return Decision(nominate=best)
         patience = max(PATIENT_MINIMUM, PATIENT_ROUND_TRIPS * (best.rtt or 0.0))
-        hopeful = [
-            limit if pair.started_at is None else min(limit, pair.started_at + patience)
-            for pair in rivals
-            if pair.started_at is None or now < pair.started_at + patience
-        ]
+        ends = [min(limit, _check_started(pair, limit) + patience) for pair in rivals]
+        hopeful = [end for end in ends if now < end]
         return Decision(again_at=min(hopeful)) if hopeful else Decision(nominate=best)
+
+
+def _check_started(pair: CandidatePair, limit: float) -> float:
+    # one that waits may have been tried before, but now the peer's check has come through and triggered a new one
+    return pair.started_at if pair.state == "in-progress" and pair.started_at is not None else limit
 
 
 class FirstValidNomination:
