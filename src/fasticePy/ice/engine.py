@@ -145,6 +145,8 @@ class Engine:
             return None
         pair = CandidatePair(local, remote, destination, 0)
         pair.update_priority(self.session.controlling)
+        # RFC 8445 8.1.2: this component is settled, unless the peer itself comes this way
+        pair.retired = self.selector.components[pair.component].nominated is not None and not heard
         dropped = self.checklists.add(self.checklist, pair, heard=heard)
         if dropped is not None:
             self.session.outbox.count("pair.over-limit")
