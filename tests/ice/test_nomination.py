@@ -358,6 +358,25 @@ def test_a_lost_nomination_is_repeated():
     assert script.agent.state == "completed"
 
 
+def test_a_late_answer_to_an_older_check_does_not_end_the_nomination():
+    """8445-44, 8445-47: two checks were on their way when the first answer came; the second answer says nothing of
+    the nomination, which is repeated until it is answered."""
+    script, _ = controlling()
+    first = script.peer.next_check()
+    script.peer.request()
+    second = script.peer.next_check()
+    script.peer.answer(first)
+    lost = script.peer.next_check()
+    assert lost.use_candidate
+    script.peer.answer(second)
+    again = script.peer.next_check()
+    assert (again.id, again.at) == (lost.id, pytest.approx(lost.at + 0.5))
+    assert not script.pair().nominated
+    script.peer.answer(again)
+    script.settle()
+    assert script.pair().nominated
+
+
 def test_a_check_of_the_peer_during_the_nomination_does_not_spoil_it():
     """8445-43, 8445-44: the pair is In-Progress again, so the running check is replaced; it still nominates."""
     script, _ = controlling()
