@@ -88,6 +88,7 @@ class Checker:
             final_wait=RM * rto,
         )
         transaction.data = build_check(session, pair, check.nominating, transaction.id)
+        self._cancel(pair, now)
         pair.state = "in-progress"
         pair.failure = ""
         pair.started_at = now
@@ -237,11 +238,10 @@ class Checker:
             pair.rtt = rtt
         pair.mapped = self._mapped_candidate(pair, mapped)
         first = not pair.valid
-        if pair.transaction is not None:  # a cancelled check was answered: its successor is needless now
+        if check.nominating or not pair.nominating:
+            # when a check that was cancelled is answered, its successor is needless, unless that one nominates
             self._cancel(pair, now)
-        if not (pair.nominating and not check.nominating):
             check.checklist.untrigger(pair)
-        if check.nominating:
             pair.nominating = False
         pair.state = "succeeded"
         pair.failure, pair.refused = "", False
