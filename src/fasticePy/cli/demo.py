@@ -27,6 +27,9 @@ IN_FLIGHT = 32
 STEP_TIMEOUT = 15.0
 """Seconds until a step that makes no progress counts as failed."""
 LINE_LIMIT = 1 << 20
+"""Bytes in one line that a peer prints."""
+PEER = [sys.executable, "-m", "fasticePy", "peer"]
+"""The command line of each agent."""
 
 
 class DemoError(IceError):
@@ -157,8 +160,7 @@ class _Demo:
 
     async def _spawn(self, name: str) -> _Peer:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "fasticePy", "peer"),
+            *PEER,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_LIMIT,

@@ -87,7 +87,7 @@ async def meet_over(line: Line, agent: Agent, theirs: Note | None) -> CandidateP
 
 
 def _candidate_text(candidate: Candidate | None) -> str:
-    return "" if candidate is None else str(candidate)
+    return "" if candidate is None else candidate.to_sdp()
 
 
 async def _follow(line: Line, agent: Agent, theirs: Note | None) -> None:
@@ -100,8 +100,15 @@ async def _follow(line: Line, agent: Agent, theirs: Note | None) -> None:
             theirs = parse_note(json.dumps(value))
         agent.set_remote_description(theirs.description)
         while (value := await line.receive()) is not None:
-            text = value.get("candidate")
-            if isinstance(text, str):
-                agent.add_remote_candidate(text or None)
+            _take_candidate(agent, value.get("candidate"))
     except ParseError as error:
         raise SignallingError(f"the other side sent something that is not signalling: {error}") from error
+
+
+def _take_candidate(agent: Agent, text: object) -> None:
+    if not isinstance(text, str):
+        return  # signalling of some later version
+    try:
+        agent.add_remote_candidate(text or None)
+    except ParseError as error:  # the others may do
+        say(f"A candidate of the other side is left out: {error}")

@@ -235,8 +235,11 @@ def timeouts(wishes: Mapping[str, Any]) -> Timeouts:
     changes: dict[str, float] = {}
     if "disconnected" in times:
         changes["disconnected"] = times["disconnected"]
-    if "failed" in times:  # counts from `disconnected`, our expiry from the last answer
-        changes["consent_expiry"] = changes.get("disconnected", defaults.disconnected) + times["failed"]
+    if (
+        "failed" in times
+    ):  # counts from `disconnected`, our times from the last answer and from the first check
+        expiry = changes.get("disconnected", defaults.disconnected) + times["failed"]
+        changes["consent_expiry"] = changes["patience"] = expiry
     if "keepalive" in times:
         changes["keepalive"] = times["keepalive"]
         changes["consent_interval"] = min(times["keepalive"], defaults.consent_interval)
