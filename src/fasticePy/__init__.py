@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from fasticePy._version import __version__
 from fasticePy.aio import Agent, IceServer
-from fasticePy.errors import IceError, IceFailed, ParseError, StateError, StunError
-from fasticePy.ice import Candidate, CandidatePair, Description, Limits, Report, Timeouts
+from fasticePy.errors import IceError, ParseError, StateError, StunError
+from fasticePy.ice import Candidate, CandidatePair, Description, IceFailed, Limits, Report, Timeouts
 
 __all__ = [
     "Agent",

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fasticePy._native.stun import ParseError
 
-if TYPE_CHECKING:
-    from fasticePy.ice.report import Report
-
-__all__ = ["IceError", "IceFailed", "ParseError", "StateError", "StunError"]
+__all__ = ["IceError", "ParseError", "StateError", "StunError"]
 
 
 class IceError(Exception):
@@ -22,11 +17,3 @@ class StateError(IceError, RuntimeError):
 
 class StunError(IceError):
     """A STUN transaction ended without a usable answer."""
-
-
-class IceFailed(IceError, ConnectionError):
-    """No working path was found, or it was lost. `report` says what was tried and what came back."""
-
-    def __init__(self, message: str, report: Report | None = None) -> None:
-        super().__init__(message)
-        self.report = report

@@ -12,8 +12,8 @@ import pytest
 
 from fasticePy.aio import Agent
 from fasticePy.aio.inbox import MAX_BYTES, MAX_DATAGRAMS, Datagram, Inbox
-from fasticePy.errors import IceFailed, StateError
-from fasticePy.ice import Candidate, CandidatePair, Description
+from fasticePy.errors import StateError
+from fasticePy.ice import Candidate, CandidatePair, Description, IceFailed
 
 
 async def until(agent: Agent, *states: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fasticePy.aio import Agent
-from fasticePy.errors import IceFailed
+from fasticePy.ice import IceFailed
 from fasticePy.ice import Timeouts
 from fasticePy.stun import Attribute, IntegrityKey, MessageBuilder, MessageClass, Method
 

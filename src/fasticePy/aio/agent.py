@@ -6,12 +6,12 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, TypeAlias
 
 from fasticePy.aio.callbacks import Callback, check_callback
-from fasticePy.aio.driver import Driver
+from fasticePy.aio.driver import Closing, Driver
 from fasticePy.aio.host import host_addresses
 from fasticePy.aio.inbox import Datagram, Inbox
 from fasticePy.aio.interfaces import AddressPolicy, AddressTest, Decision, Selection, select
@@ -19,7 +19,7 @@ from fasticePy.aio.resolver import Resolver, SystemResolver
 from fasticePy.aio.servers import IceServer, ServerLike, as_servers
 from fasticePy.aio.udp_socket import check_ports
 from fasticePy.aio.waiting import Log, Signal
-from fasticePy.errors import IceFailed, StateError
+from fasticePy.errors import StateError
 from fasticePy.ice import (
     Candidate,
     CandidateGathered,
@@ -29,6 +29,7 @@ from fasticePy.ice import (
     GatheringState,
     GatheringStateChanged,
     IceAgent,
+    IceFailed,
     IceOptions,
     IceState,
     Pacer,
@@ -274,7 +275,7 @@ class Agent:
             self._states.end()
             self._candidates.end()
             self._changed.notify()
-        return _Closing(self._driver)
+        return Closing(self._driver)
 
     async def __aenter__(self) -> Agent:
         return self
@@ -490,16 +491,3 @@ class Agent:
         if self.state in {"new", "checking"}:
             return StateError(f"no path for component {component} yet: await connect() first")
         return IceFailed(f"no path for component {component}: {self._machine.state_reason}", self.report())
-
-
-class _Closing(Awaitable[None]):
-    """What `close()` returns: it may be awaited, or not."""
-
-    __slots__ = ("_driver",)
-
-    def __init__(self, driver: Driver | None) -> None:
-        self._driver = driver
-
-    def __await__(self) -> Generator[Any, None, None]:
-        if self._driver is not None:
-            yield from self._driver.wait_closed().__await__()

@@ -16,7 +16,7 @@ from fasticePy.cli.options import add_agent_arguments, agent_options, host_and_p
 from fasticePy.cli.output import milliseconds, say
 from fasticePy.cli.signalling import SignallingError, answer_call, call
 from fasticePy.cli.stdio import open_reader
-from fasticePy.errors import IceFailed
+from fasticePy.ice import IceFailed
 from fasticePy.ice.options import Timeouts
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.machine import Address

@@ -24,7 +24,7 @@ from fasticePy.ice.events import (
 from fasticePy.ice.options import IceOptions, Limits, Timeouts
 from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.pair import CandidatePair, pair_priority
-from fasticePy.ice.report import Report
+from fasticePy.ice.report import IceFailed, Report
 
 __all__ = [
     "Candidate",
@@ -37,6 +37,7 @@ __all__ = [
     "GatheringState",
     "GatheringStateChanged",
     "IceAgent",
+    "IceFailed",
     "IceOptions",
     "IceState",
     "Limits",

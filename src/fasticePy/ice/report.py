@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fasticePy.errors import IceError
 from fasticePy.ice.addresses import address_text
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.events import GatheringState, IceState, Role
@@ -86,6 +87,14 @@ class Report:
                 self.conclusion,
             ]
         )
+
+
+class IceFailed(IceError, ConnectionError):
+    """No working path was found, or it was lost. `report` says what was tried and what came back."""
+
+    def __init__(self, message: str, report: Report | None = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 def candidate_text(candidate: Candidate) -> str:
