@@ -53,6 +53,8 @@ def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[s
         ["connect", "--offer", "--stun", "stun:"],
         ["gather", "--stun", "http://example.org"],
         ["gather", "-4", "-6"],
+        ["gather", "--address", "nowhere"],
+        ["gather", "--stun", "turn:example.org"],
         ["serve", "--listen", "localhost:1"],
         ["serve", "--no-udp", "--no-tcp"],
         ["peer", "now"],

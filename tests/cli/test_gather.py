@@ -103,7 +103,13 @@ def test_what_is_left_out_has_a_reason(capsys: pytest.CaptureFixture[str]) -> No
     main(["gather"])
     text = capsys.readouterr().out
     assert "left out" in text
-    assert loopback["reason"] in text
+    assert "loopback (--include-loopback to use it)" in text
+
+
+def test_addresses_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gather", "--address", "127.0.0.1", "--json"]) == ExitCode.OK
+    found = events(capsys.readouterr().out)
+    assert [event["address"] for event in found["candidate"]] == ["127.0.0.1"]
 
 
 def test_no_candidate_at_all_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,6 +53,15 @@ def test_notices_that_the_other_side_has_gone(
     play(harness, commands, stun_url, "consent", "fasticepy", b)
 
 
+@pytest.mark.parametrize(
+    ("scenario", "a", "b"), [("lite_b", "fasticepy", "pion"), ("lite_a", "pion", "fasticepy")]
+)
+def test_connects_to_a_lite_agent(
+    harness: ModuleType, commands: Any, stun_url: str, scenario: str, a: str, b: str
+) -> None:
+    play(harness, commands, stun_url, scenario, a, b)
+
+
 def test_connects_over_ipv6(harness: ModuleType, commands: Any, stun_url: str) -> None:
     """pion never gathers ::1, so aioice is the other side."""
     for a, b in (("fasticepy", "aioice"), ("aioice", "fasticepy")):

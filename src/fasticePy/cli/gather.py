@@ -173,7 +173,14 @@ class _TextPrinter(_Printer):
         return rows
 
     def _left_out_rows(self) -> list[Sequence[object]]:
-        return [[entry.interface, entry.address, entry.reason] for entry in self.left_out()]
+        return [[entry.interface, entry.address, _as_option(entry.reason)] for entry in self.left_out()]
+
+
+def _as_option(reason: str) -> str:
+    """The same advice, for those who type and do not program."""
+    return reason.replace("include_loopback=True", "--include-loopback").replace(
+        "give it in addresses", "--address"
+    )
 
 
 COMMAND = Command("gather", "show the candidates of this host and why others are missing", add_arguments, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fasticePy.aio import AddressPolicy
 from fasticePy.cli.command import UsageError
 from fasticePy.errors import ParseError
 from fasticePy.stun.uri import parse_server_url
@@ -20,6 +21,13 @@ def add_agent_arguments(parser: argparse.ArgumentParser) -> None:
         "--interface", action="append", default=[], metavar="NAME",
         help="use this network interface only (may be repeated; patterns such as 'eth*')",
     )  # fmt: skip
+    group.add_argument(
+        "--address",
+        action="append",
+        default=[],
+        metavar="A",
+        help="use this local address or network only (may be repeated; '!' in front excludes)",
+    )
     group.add_argument("--include-loopback", action="store_true", help="offer the loopback addresses too")
     family = group.add_mutually_exclusive_group()
     family.add_argument("-4", dest="only", action="store_const", const=4, help="IPv4 only")
@@ -36,6 +44,12 @@ def agent_options(args: argparse.Namespace) -> dict[str, Any]:
     }
     if args.interface:
         options["interfaces"] = args.interface
+    if args.address:
+        try:
+            AddressPolicy(addresses=args.address)
+        except ValueError as error:
+            raise UsageError(f"--address: {error}") from None
+        options["addresses"] = args.address
     return options
 
 

@@ -73,8 +73,10 @@ def _announce(server: StunServer, *, as_json: bool) -> None:
         ready = {"event": "ready", "udp": udp[0] if udp else None, "tcp": tcp[0] if tcp else None}
         print_json({**ready, "urls": server.urls, "all_udp": udp, "all_tcp": tcp})
         return
-    rows = [[url, "udp and tcp" if udp and tcp else "udp" if udp else "tcp"] for url in server.urls]
-    print(table([["STUN server, Ctrl-C ends it"], *rows]), flush=True)
+    transports = "udp and tcp" if udp and tcp else "udp" if udp else "tcp"
+    print(
+        f" STUN server on {transports}, Ctrl-C ends it\n{table([[url] for url in server.urls])}", flush=True
+    )
 
 
 def _conclude(server: StunServer, *, as_json: bool) -> None:
