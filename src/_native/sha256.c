@@ -81,7 +81,7 @@ const char *fi_sha256_init(unsigned cpu) {
 #if defined(FI_X86_64)
     if (cpu & FI_CPU_SHANI) { fi_sha256_compress = sha256_shani; return "sha-ni"; }
 #endif
-    /* ARMv8 (FI_CPU_ARM_SHA2, FI_TARGET_SHA) has its place here. */
+    /* ARMv8 (FI_TARGET_SHA, and a bit beside FI_CPU_ARM_SHA1) has its place here. */
     return "portable";
 }
 
