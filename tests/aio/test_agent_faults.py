@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from fasticePy.aio import Agent
-from fasticePy.ice import IceFailed
-from fasticePy.ice import Timeouts
+from fasticePy.ice import IceFailed, Timeouts
 from fasticePy.stun import Attribute, IntegrityKey, MessageBuilder, MessageClass, Method
 
 
@@ -431,7 +430,7 @@ def test_strangers_reach_neither_the_application_nor_the_agent(run, pair) -> Non
             assert await p.a.recv() == b"genuine"
         stranger.close()
         assert p.a.remote_candidates == remote
-        assert not p.a._inbox
+        assert not p.a._inbox.queue
         counters = p.a.report().counters
         dropped = {reason: count for reason, count in counters.items() if reason.startswith("drop.")}
         assert sum(dropped.values()) > 0.9 * len(sent)
