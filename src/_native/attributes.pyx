@@ -342,6 +342,8 @@ cdef int encode_value(Writer *w, unsigned attribute, object value) except -1:
         encode_error(w, attribute, <int>unsigned_of(attribute, family, 0xFF), (code, reason))
     elif kind == TYPE_LIST:
         encode_types(w, attribute, value)
+    elif (kind == ALGORITHM or kind == ALGORITHM_LIST) and isinstance(value, bytes):
+        encode_bytes(w, attribute, value, 0)    # what came from the other side goes back as it was (RFC 8489 9.2.5)
     elif kind == ALGORITHM:
         encode_algorithms(w, attribute, (value,))
     elif kind == ALGORITHM_LIST:

@@ -365,9 +365,9 @@ cdef class MessageBuilder:
     def add(self, int attribute, value=None):
         """Append an attribute; `value` has the shape that `Message.get` gives.
 
-        Text may also be bytes that came from the other side. Raises TypeError or ValueError for a value that does not
-        fit the attribute's definition, and then leaves the message as it was. The integrity attributes and FINGERPRINT
-        are made by `build`.
+        Text and password algorithms may also be bytes that came from the other side. Raises TypeError or ValueError
+        for a value that does not fit the attribute's definition, and then leaves the message as it was. The integrity
+        attributes and FINGERPRINT are made by `build`.
         """
         if attribute < 0 or attribute > 0xFFFF:
             raise ValueError(f"attribute {attribute} has more than 16 bits")

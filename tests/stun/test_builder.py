@@ -161,6 +161,17 @@ def test_text_of_the_other_side_goes_back_byte_for_byte() -> None:
         builder((Attribute.NONCE, b"n" * 764))
 
 
+def test_password_algorithms_of_the_other_side_go_back_byte_for_byte() -> None:
+    """RFC 8489 9.2.5: even with padding that is not zero, or that is left to the attribute's."""
+    for raw in (bytes.fromhex("77770003 616263ff 00020000"), bytes.fromhex("00020000 77770001 61"), b"?"):
+        builder = MessageBuilder(Method.BINDING, MessageClass.REQUEST)
+        builder.add(Attribute.PASSWORD_ALGORITHMS, raw)
+        builder.add(Attribute.PASSWORD_ALGORITHM, raw)
+        message = stun.parse(builder.build())
+        assert message.raw(Attribute.PASSWORD_ALGORITHMS) == raw
+        assert message.raw(Attribute.PASSWORD_ALGORITHM) == raw
+
+
 def test_three_unknown_attributes_are_padded() -> None:
     """A list of three types and two bytes of zeros behind it."""
     data = builder((Attribute.UNKNOWN_ATTRIBUTES, (0x7F01, 0x7F02, 0x7F03))).build()
