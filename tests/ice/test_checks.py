@@ -212,6 +212,20 @@ def test_a_success_without_a_mapped_address_fails_the_pair():
     assert (script.pair().state, script.pair().valid) == ("failed", False)
 
 
+def test_link_local_agents_see_each_other_as_hosts():
+    """8445-18, 8445-34: the scope of a link-local address is in no message, so the mapped address is our own."""
+    pair = ice_pair(left=("fe80::1%eth0",), right=("fe80::2%eth0",))
+    pair.connect()
+    for node in pair.nodes:
+        selected = node.agent.selected_pair(1)
+        assert (selected.local.type, selected.remote.type) == ("host", "host")
+        assert selected.destination[0].endswith("%eth0")
+        (candidate,) = node.agent.local_candidates
+        assert "%" not in candidate.address
+        assert "%" not in str(node.agent.local_description)
+    assert pair.left.send(1, b"x")
+
+
 # -- failure ---------------------------------------------------------------------------------------------------------
 
 

@@ -278,7 +278,7 @@ class Checker:
             address=mapped[0],
             port=mapped[1],
             type="prflx",
-            related_address=base[0],
+            related_address=base[0].partition("%")[0],
             related_port=base[1],
         )
         return LocalCandidate(candidate, own.socket, base)

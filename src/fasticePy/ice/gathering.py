@@ -392,16 +392,18 @@ class Gatherer:
         rank: int,
         server_host: str = "",
     ) -> LocalCandidate:
+        # the scope of a link-local address is ours alone: the base keeps it, the candidate is as the peer sees it
+        host, related = address[0].partition("%")[0], base.address[0].partition("%")[0]
         candidate = Candidate(
             foundation=self._session.foundations.foundation(type, base.address[0], server_host, "udp"),
             component=base.component,
             transport="udp",
             # RFC 8445 5.1.2.1: unique local preferences, in the order of the addresses
             priority=candidate_priority(type, max(0, MAX_LOCAL_PREFERENCE - rank), base.component),
-            address=address[0],
+            address=host,
             port=address[1],
             type=type,
-            related_address=None if type == "host" else base.address[0],
+            related_address=None if type == "host" else related,
             related_port=None if type == "host" else base.address[1],
         )
         return LocalCandidate(
