@@ -452,6 +452,8 @@ cdef int encode_error(Writer *w, unsigned attribute, int family, object value) e
 
 cdef int encode_types(Writer *w, unsigned attribute, object value) except -1:
     cdef bytearray out = bytearray()
+    if isinstance(value, (bytes, str)):
+        raise TypeError(f"attribute 0x{attribute:04x}: expected attribute types, not {type(value).__name__}")
     for item in value:
         out += (<int>unsigned_of(attribute, item, 0xFFFF)).to_bytes(2, "big")
     return encode_bytes(w, attribute, out, 0)
