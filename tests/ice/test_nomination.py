@@ -487,6 +487,22 @@ def test_of_several_nominations_the_best_pair_is_used(order):
     assert script.agent.state == "completed"
 
 
+def test_a_better_pair_that_was_nominated_too_is_checked_to_its_end():
+    """8445-48: USE-CANDIDATE came on both, and the answer to our check of the better one was lost: that one is
+    repeated, for the peer uses it."""
+    script, (best, second) = controlled(2)
+    script.peer.auto_answer = lambda seen: seen.socket == second or seen.at > 0.4
+    for socket in (best, second):
+        script.peer.request(socket=socket, use_candidate=True)
+    script.sim.run_for(0.2)
+    assert script.agent.selected_pair(1) is script.pair(second)
+    script.sim.run_for(0.6)
+    assert script.agent.selected_pair(1) is script.pair(best)
+    assert [pair.nominated for pair in script.agent.pairs] == [True, False]
+    script.sim.run_for(2)
+    assert script.agent.state == "completed"
+
+
 def test_a_better_nomination_is_followed_after_completion():
     """8445-48: the aggressive peer's better pair came through late."""
     script, sockets = controlled(2)

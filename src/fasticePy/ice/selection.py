@@ -175,8 +175,11 @@ class Selector:
         if selection.selected is pair:
             self._emit(selection, pair, now)
         for other in self._checklist.pairs:
-            if other is not pair and other.component == pair.component and not other.retired:
-                self._checker.retire(other, self._checklist, now)
+            if other is pair or other.component != pair.component or other.retired:
+                continue
+            if other.nominate_on_success and other.priority > pair.priority:
+                continue  # an aggressive peer nominated this one too and will use it, for it is better
+            self._checker.retire(other, self._checklist, now)
 
     def _emit(self, selection: Selection, pair: CandidatePair, now: float) -> None:
         assert selection.route is not None
