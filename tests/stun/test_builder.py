@@ -172,16 +172,6 @@ def test_password_algorithms_of_the_other_side_go_back_byte_for_byte() -> None:
         assert message.raw(Attribute.PASSWORD_ALGORITHM) == raw
 
 
-def test_password_algorithms_of_the_other_side_go_back_byte_for_byte() -> None:
-    """8489-67: a list with parameters and padding that we would not write so ourselves."""
-    value = bytes.fromhex("77770003010203ff00020000")
-    for attribute in (Attribute.PASSWORD_ALGORITHMS, Attribute.PASSWORD_ALGORITHM):
-        message = stun.parse(builder((attribute, value)).build())
-        assert message.raw(attribute) == value
-    with pytest.raises(ValueError, match="fit"):
-        builder((Attribute.PASSWORD_ALGORITHMS, bytes(65536)))
-
-
 def test_three_unknown_attributes_are_padded() -> None:
     """A list of three types and two bytes of zeros behind it."""
     data = builder((Attribute.UNKNOWN_ATTRIBUTES, (0x7F01, 0x7F02, 0x7F03))).build()
