@@ -61,5 +61,5 @@ def test_a_book_translates_alike_and_is_bounded() -> None:
         sockaddr = book.sockaddr(("2001:db8::1", port))
         assert sockaddr == ("2001:db8::1", port, 0, 0)
         assert book.address(sockaddr) == ("2001:db8::1", port)
-    assert len(book._to) <= CACHED_ADDRESSES
+    assert len(book.known) <= CACHED_ADDRESSES
     assert len(book._from) <= CACHED_ADDRESSES

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from fasticePy.aio.callbacks import Callback, check_callback
 from fasticePy.aio.driver import Closing, Driver
 from fasticePy.aio.host import host_addresses
-from fasticePy.aio.inbox import Datagram, Inbox
+from fasticePy.aio.inbox import Inbox
 from fasticePy.aio.interfaces import AddressPolicy, AddressTest, Decision, Selection, select
 from fasticePy.aio.resolver import Resolver, SystemResolver
 from fasticePy.aio.servers import IceServer, ServerLike, as_servers
@@ -159,10 +159,10 @@ class Agent:
     @on_data.setter
     def on_data(self, callback: Callable[[bytes, CandidatePair | None], object] | None) -> None:
         check_callback("on_data", callback)
-        if callback is not None and self._inbox.signal.awaited:
+        if callback is not None and self._inbox.awaited:
             raise StateError("someone awaits recv(): data goes there or to on_data, not to both")
         self._on_data = callback
-        if callback is not None and self._driver is not None and self._inbox:
+        if callback is not None and self._driver is not None and self._inbox.queue:
             self._driver.loop.call_soon(self._empty_inbox)
 
     # -- what the application does
@@ -252,12 +252,16 @@ class Agent:
     async def recv(self) -> bytes:
         """The next datagram of any component. Cancelling loses none. Raises IceFailed when ICE has failed,
         once what came before is read, or the agent is closed; StateError while `on_data` is set."""
-        return (await self._receive()).data
+        if self._on_data is not None:
+            self._check_receiving()
+        return (await self._inbox.get(self._check_receiving))[0]
 
     async def recvfrom(self) -> tuple[bytes, int]:
         """As `recv`, with the component."""
-        datagram = await self._receive()
-        return datagram.data, self._machine.component_of(datagram.socket)
+        if self._on_data is not None:
+            self._check_receiving()
+        data, socket, _ = await self._inbox.get(self._check_receiving)
+        return data, self._machine.component_of(socket)
 
     def close(self) -> Awaitable[None]:
         """Close at once, and idempotently. All who wait are woken: `connect`, `gather` and `recv` raise
@@ -398,30 +402,30 @@ class Agent:
             self._driver.wake()
 
     def _data_received(self, data: bytes, socket: int, address: Address) -> None:
-        if self._on_data is None:
-            if not self._inbox.put(Datagram(data, socket, address)):
+        """From the driver, for each datagram."""
+        on_data = self._on_data
+        if on_data is None:
+            if not self._inbox.put((data, socket, address)):
                 self._machine.counters["data dropped: nobody reads it"] += 1
             return
-        if self._inbox:
+        if self._inbox.queue:
             self._empty_inbox()
-        self._call(self._on_data, data, self._machine.pair_for(socket, address))
+        try:
+            on_data(data, self._machine.pair_for(socket, address))
+        except Exception as error:  # noqa: BLE001 - an application's mistake must not stop the agent
+            self._complain(error)
 
     def _empty_inbox(self) -> None:
-        while self._inbox and self._on_data is not None:
-            datagram = self._inbox.pop()
-            self._call(
-                self._on_data, datagram.data, self._machine.pair_for(datagram.socket, datagram.address)
-            )
+        while self._inbox.queue and self._on_data is not None:
+            data, socket, address = self._inbox.pop()
+            self._call(self._on_data, data, self._machine.pair_for(socket, address))
 
-    async def _receive(self) -> Datagram:
+    def _check_receiving(self) -> None:
+        """Raise when nothing will ever come to the inbox."""
         if self._on_data is not None:
             raise StateError("on_data is set: data goes there")
-        inbox = self._inbox
-        if not inbox:
-            await inbox.signal.wait_for(lambda: bool(inbox) or self.state in _OVER)
-        if not inbox:
+        if self.state in _OVER:
             raise self._failure(self.report())
-        return inbox.pop()
 
     def _on_event(self, event: Event) -> None:
         if self._closed and not (isinstance(event, StateChanged) and event.state == "closed"):
@@ -456,7 +460,7 @@ class Agent:
         self._states.append((event.state, event.reason))
         self._changed.notify()
         if event.state in _OVER:
-            self._inbox.signal.notify()
+            self._inbox.wake_all()
         self._call(self.on_state, event.state, event.reason)
 
     def _gathering_changed(self, state: GatheringState) -> None:
@@ -474,11 +478,14 @@ class Agent:
         try:
             callback(*arguments)
         except Exception as error:  # noqa: BLE001 - an application's mistake must not stop the agent
-            context = {"message": f"a callback of {self!r} raised", "exception": error, "agent": self}
-            if self._driver is None:
-                _log.error("%s", context["message"], exc_info=error)
-            else:
-                self._driver.loop.call_exception_handler(context)
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        context = {"message": f"a callback of {self!r} raised", "exception": error, "agent": self}
+        if self._driver is None:
+            _log.error("%s", context["message"], exc_info=error)
+        else:
+            self._driver.loop.call_exception_handler(context)
 
     def _failure(self, report: Report) -> IceFailed:
         if self._closed:

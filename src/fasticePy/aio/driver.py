@@ -11,15 +11,15 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, Protocol
 
 from fasticePy.aio.endpoint import MAX_PER_WAKE, Endpoint, UdpEndpoint, in_words
 from fasticePy.aio.endpoint_transport import TransportEndpoint
 from fasticePy.aio.resolver import Lookup, Resolver
 from fasticePy.aio.udp_socket import open_udp_socket
 from fasticePy.ice.events import CloseSocket, NeedAddresses, NeedSocket
-from fasticePy.machine import Address, Event, Machine
+from fasticePy.machine import Address, Event, Machine, Transmit
 
 STALL = 1.0
 """A timer that is so late (seconds) means that the event loop was blocked: sockets are read before it
@@ -88,6 +88,7 @@ class Driver:
         self._lookups: dict[int, Lookup] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._asked_for: float | None = None
         self._wake: asyncio.Handle | None = None
         self._flushing = False
         self._consumed = False
@@ -120,10 +121,6 @@ class Driver:
             self.flush()  # what this data rests on is heard of before it
         self._on_data(payload, socket, address)
 
-    def batch_ended(self) -> None:
-        """See `EndpointHandler`."""
-        self.flush()
-
     def socket_error(self, socket: int, address: Address | None, reason: str) -> None:
         """See `EndpointHandler`."""
         _log.debug("socket %d: %s: %s", socket, address, reason)
@@ -153,12 +150,17 @@ class Driver:
             return
         self._flushing = True
         self._consumed = False
+        machine = self._machine
         try:
-            self._pump()
+            self._carry_out(machine.take_transmits(), machine.take_events())
         finally:
             self._flushing = False
             if not self.closed:
-                self._arm()
+                at = machine.next_timer()
+                if at != self._asked_for:
+                    self._arm(at)
+
+    batch_ended = flush  # see `EndpointHandler`
 
     def close(self) -> None:
         """Close the machine, deliver its last words, let go of sockets, timer and lookups. Idempotent."""
@@ -166,7 +168,7 @@ class Driver:
             return
         self._machine.close(self.now())
         self.closed = True
-        self._pump()
+        self._carry_out(self._machine.take_transmits(), self._machine.take_events())
         for handle in (self._timer, self._wake, *self._lookups.values()):
             if handle is not None:
                 handle.cancel()
@@ -179,16 +181,13 @@ class Driver:
         for endpoint in self._closing:
             await endpoint.wait_closed()
 
-    def _pump(self) -> None:
-        machine = self._machine
-        while True:
-            transmits, events = machine.take_transmits(), machine.take_events()
-            if not transmits and not events:
-                return
+    def _carry_out(self, transmits: list[Transmit], events: list[Event]) -> None:
+        while transmits or events:
             for transmit in transmits:
                 self.send(transmit.socket, transmit.data, transmit.address)
             for event in events:
                 self._dispatch(event)
+            transmits, events = self._machine.take_transmits(), self._machine.take_events()
 
     def _dispatch(self, event: Event) -> None:
         match event:
@@ -246,8 +245,8 @@ class Driver:
     # -- time
     # ------------------------------------------------------------------------------------------------------
 
-    def _arm(self) -> None:
-        at = self._machine.next_timer()
+    def _arm(self, at: float | None) -> None:
+        self._asked_for = at
         if self._timer is not None:
             # early is harmless, and leaving a timer alone costs less than moving it a little later each time
             if at is not None and self._timer_at <= at:
@@ -260,7 +259,7 @@ class Driver:
             self._timer_at = at
 
     def _timer_due(self) -> None:
-        self._timer = None
+        self._timer = self._asked_for = None
         late = self.now() - self._timer_at
         if late > STALL:
             self._catch_up(late)
@@ -300,3 +299,16 @@ class _ServerLookup:
 
     def lookup_failed(self, reason: str) -> None:
         self._driver.lookup_failed(self._server, reason)
+
+
+class Closing(Awaitable[None]):
+    """What `Agent.close()` returns: awaiting it waits for the driver, and not awaiting it is fine."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: Driver | None) -> None:
+        self._driver = driver
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if self._driver is not None:
+            yield from self._driver.wait_closed().__await__()

@@ -26,6 +26,10 @@ MAX_DATAGRAM = 65536
 MAX_FAILED_READS = 16
 """Reads that may fail in a row before the socket counts as broken and is read no more."""
 
+LONE_WAKES = 16
+"""After so many wakes that found one datagram each, a socket is read until it is empty only every so many
+wakes."""
+
 _SEND_TRIES = 3
 _NO_SPACE = frozenset({errno.ENOBUFS, errno.EAGAIN, getattr(errno, "WSAENOBUFS", errno.ENOBUFS)})
 
@@ -65,6 +69,7 @@ class Endpoint:
         self._handler = handler
         self._counters = counters
         self._book = AddressBook()
+        self._known = self._book.known
         self._closed = False
         self._buffer = _receive_buffer(loop)
         self._view = memoryview(self._buffer)
@@ -91,7 +96,7 @@ class Endpoint:
         """Send one datagram now, empty ones too. False when it was not sent: the reason is counted or
         reported to the handler, and never raised. `address` is numeric."""
         try:
-            self._sock.sendto(data, self._book.sockaddr(address))
+            self._sock.sendto(data, self._known.get(address) or self._book.sockaddr(address))
         except OSError as error:
             return self._send_again(error, data, address)
         except ValueError as error:
@@ -197,15 +202,21 @@ class UdpEndpoint(Endpoint):
         counters: Counter[str],
     ) -> None:
         super().__init__(loop, id, sock, handler, counters)
+        self._lone = 0
         loop.add_reader(sock, self._readable)
 
     def _stop_reading(self) -> None:
         self._loop.remove_reader(self._sock)
 
     def _readable(self) -> None:
+        # To know that a socket is empty takes a read that fails. Where each of the latest wakes found one
+        # datagram only, one is read; every so often it is made sure that this is still so.
+        sparing = self._lone >= LONE_WAKES and self._lone % LONE_WAKES
         try:
-            if self.drain() == 0 and not self._closed:
+            taken = self.drain(1 if sparing else MAX_PER_WAKE)
+            if taken == 0 and not self._closed:
                 self._take_queued_errors()  # what woke us was an error that a send has seen already
+            self._lone = self._lone + 1 if sparing or taken == 1 else 0
         finally:
             self._handler.batch_ended()
 

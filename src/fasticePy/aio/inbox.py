@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TypeAlias
 
-from fasticePy.aio.waiting import Signal
 from fasticePy.machine import Address
 
 MAX_DATAGRAMS = 1024
@@ -13,50 +14,76 @@ MAX_DATAGRAMS = 1024
 MAX_BYTES = 2 * 1024 * 1024
 """Bytes that wait for the application at most."""
 
-
-class Datagram(NamedTuple):
-    """Application data, and where it came in."""
-
-    data: bytes
-    socket: int
-    address: Address
+Datagram: TypeAlias = tuple[bytes, int, Address]
+"""Application data, the socket that it came in by, and where it came from."""
 
 
 class Inbox:
     """A bounded queue. When it is full, what comes last is dropped, as in a socket: a handshake begins with
     what came first."""
 
-    __slots__ = ("_bytes", "_queue", "closed", "signal")
+    __slots__ = ("_bytes", "_waiters", "closed", "queue")
 
     def __init__(self) -> None:
-        self._queue: deque[Datagram] = deque()
-        self._bytes = 0
-        self.signal = Signal()
+        self.queue: deque[Datagram] = deque()
+        """What waits, oldest first; for looking at."""
         self.closed = False
+        self._bytes = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
-    def __len__(self) -> int:
-        return len(self._queue)
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for a datagram."""
+        return any(not waiter.done() for waiter in self._waiters)
 
     def put(self, datagram: Datagram) -> bool:
         """Keep it; False when there is no room."""
-        size = len(datagram.data)
-        if self.closed or len(self._queue) >= MAX_DATAGRAMS or self._bytes + size > MAX_BYTES:
+        size = len(datagram[0])
+        if self.closed or len(self.queue) >= MAX_DATAGRAMS or self._bytes + size > MAX_BYTES:
             return False
-        self._queue.append(datagram)
+        self.queue.append(datagram)
         self._bytes += size
-        if self.signal.awaited:
-            self.signal.notify()
+        if self._waiters:
+            self._wake_one()
         return True
 
     def pop(self) -> Datagram:
         """Take out the oldest one. Raises IndexError when there is none."""
-        datagram = self._queue.popleft()
-        self._bytes -= len(datagram.data)
+        datagram = self.queue.popleft()
+        self._bytes -= len(datagram[0])
         return datagram
+
+    async def get(self, check: Callable[[], None]) -> Datagram:
+        """Take out the oldest one, and wait for one if need be: who waited first gets the first. `check()`
+        raises when there is nothing to wait for; it is asked before each wait. Being cancelled loses no
+        datagram."""
+        while not self.queue:
+            check()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if self.queue:
+                    self._wake_one()  # we may have been woken for it already
+                raise
+        return self.pop()
+
+    def wake_all(self) -> None:
+        """Let all who wait check again."""
+        while self._waiters:
+            self._wake_one()
 
     def close(self) -> None:
         """Forget everything and take nothing more."""
         self.closed = True
-        self._queue.clear()
+        self.queue.clear()
         self._bytes = 0
-        self.signal.notify()
+        self.wake_all()
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return

@@ -73,20 +73,21 @@ def _scope_name(scope_id: int) -> str:
 class AddressBook:
     """Both translations with a memory: a socket talks with few addresses, many times each."""
 
-    __slots__ = ("_from", "_to")
+    __slots__ = ("_from", "known")
 
     def __init__(self) -> None:
-        self._to: dict[Address, SockAddr] = {}
+        self.known: dict[Address, SockAddr] = {}
+        """What `sockaddr` remembers, for those who want to look before they call."""
         self._from: dict[SockAddr, Address] = {}
 
     def sockaddr(self, address: Address) -> SockAddr:
         """As `to_sockaddr`."""
-        known = self._to.get(address)
+        known = self.known.get(address)
         if known is not None:
             return known
-        if len(self._to) >= CACHED_ADDRESSES:
-            self._to.clear()
-        return self._to.setdefault(address, to_sockaddr(address))
+        if len(self.known) >= CACHED_ADDRESSES:
+            self.known.clear()
+        return self.known.setdefault(address, to_sockaddr(address))
 
     def address(self, sockaddr: SockAddr) -> Address:
         """As `from_sockaddr`."""

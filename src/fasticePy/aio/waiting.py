@@ -18,11 +18,6 @@ class Signal:
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
 
-    @property
-    def awaited(self) -> bool:
-        """Whether anybody waits."""
-        return bool(self._waiters)
-
     def notify(self) -> None:
         """Wake all who wait now."""
         waiters, self._waiters = self._waiters, set()
