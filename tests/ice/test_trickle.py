@@ -464,7 +464,7 @@ def test_candidates_of_another_generation_are_ignored():
     script.agent.add_remote_candidate(stale, 0.0)
     assert script.agent.remote_candidates == []
     reasons = [reason for _, reason in script.agent.report(0.0).ignored_candidates]
-    assert reasons == ["of another generation (ufrag oldfrag)"] * 2
+    assert reasons == ["of another generation (ufrag 'oldfrag')"] * 2
     script.agent.add_remote_candidate(replace(peer.candidate(), ufrag=peer.credentials.ufrag), 0.0)
     assert len(script.agent.pairs) == 1
 

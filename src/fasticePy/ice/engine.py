@@ -83,8 +83,11 @@ class Engine:
         for candidate in self.remotes.take_held():
             self.add_remote(candidate, now)
         early, self._early = self._early, {}
-        for check in early.values():
-            self._learn_from(check, now)
+        for key, check in early.items():
+            if self._foreign(check):
+                self.paths.forget(key)
+            else:
+                self._learn_from(check, now)
         self._checker.wake(now)
         self._update_state("the peer's credentials are known", now)
 
@@ -198,6 +201,8 @@ class Engine:
         check, switch = self._requests.handle(message, socket, address)
         if check is None:
             return
+        if self._foreign(check):
+            return
         if switch and not self.ended:
             self.switch_role("the peer has our role and the larger tie-breaker, or the smaller", now)
         path = self.paths.validate(socket, address, now)
@@ -209,6 +214,14 @@ class Engine:
             self._remember_early(check)
         elif not self.ended:
             self._learn_from(check, now)
+
+    def _foreign(self, check: InboundCheck) -> bool:
+        # RFC 8445 7.3 has it answered, for the first half of USERNAME is ours. But our password came to somebody who
+        # is not this peer (another branch of a forked call, an earlier generation): that teaches us nothing.
+        if self.session.remote is None or check.ufrag == self.session.remote.ufrag:
+            return False
+        self.session.outbox.count("drop.request.other-peer")
+        return True
 
     def _remember_early(self, check: InboundCheck) -> None:
         # RFC 8445 5.3: checks may be there before the answer is; what they teach waits for the credentials

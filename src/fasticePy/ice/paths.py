@@ -42,6 +42,10 @@ class Paths:
         path.last_received = now
         return path
 
+    def forget(self, key: tuple[int, Address]) -> None:
+        """It was not the peer who sent that check."""
+        self.by_key.pop(key, None)
+
     def of_pair(self, pair: CandidatePair, now: float) -> Path:
         """The path of a valid pair: always there, for pairs have a limit of their own."""
         path = self.by_key.get(pair.path)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fasticePy.ice.addresses import address_text, normalize, refusal
+from fasticePy.ice.addresses import address_text, normalize, parse_ip, refusal
 from fasticePy.ice.candidate import Candidate
+from fasticePy.ice.candidate_line import MAX_PORT, MAX_PRIORITY_READ, shown
 from fasticePy.ice.session import Session
 from fasticePy.machine import Address
+
+MAX_HOST_LENGTH = 253
+"""Longest text in the place of an address that the record repeats; no name is longer."""
 
 
 class RemoteCandidates:
@@ -93,15 +97,17 @@ class RemoteCandidates:
     def _reason_against(self, candidate: Candidate) -> str | None:
         remote = self._session.remote
         if candidate.ufrag is not None and remote is not None and candidate.ufrag != remote.ufrag:
-            return f"of another generation (ufrag {candidate.ufrag})"  # RFC 8838 9
+            return f"of another generation (ufrag {shown(candidate.ufrag)})"  # RFC 8838 9
         if self.ended:
             return "came after end-of-candidates"  # RFC 8838 14
         if not 1 <= candidate.component <= self._session.options.components:
             return f"component {candidate.component} is not in use"
         if candidate.transport != "udp":
-            return f"transport {candidate.transport} is not supported"
-        if candidate.port == 0:
-            return "port 0"
+            return f"transport {shown(candidate.transport)} is not supported"
+        if not 1 <= candidate.port <= MAX_PORT:
+            return f"port {candidate.port}"
+        if not 1 <= candidate.priority <= MAX_PRIORITY_READ:
+            return f"priority {candidate.priority}"
         if (reason := refusal(candidate.address)) is not None:
             return reason
         if len(self._known) >= self._session.options.limits.remote_candidates:
@@ -116,4 +122,9 @@ class RemoteCandidates:
 
 
 def _name(candidate: Candidate) -> str:
-    return f"{candidate.type} {address_text(candidate.transport_address)}"
+    host, port = candidate.transport_address
+    # what is no address may be anything: text that the record and the report can do without
+    known = parse_ip(host) is not None or (
+        len(host) <= MAX_HOST_LENGTH and host.isascii() and host.isprintable()
+    )
+    return f"{candidate.type} {address_text((host if known else shown(host), port))}"

@@ -28,6 +28,8 @@ class InboundCheck:
 
     socket: int
     address: Address
+    ufrag: str
+    """The second half of USERNAME: whose check it is."""
     priority: int
     use_candidate: bool
 
@@ -71,7 +73,8 @@ class RequestHandler:
         self._accept(message, socket, address)
         # a controlled peer has nothing to nominate: tolerated and ignored (RFC 8445 7.1.2)
         use_candidate = message.get(Attribute.USE_CANDIDATE) is not None and theirs_controlled is None
-        return InboundCheck(socket, address, priority, use_candidate), switch
+        _, _, ufrag = (message.get(Attribute.USERNAME) or "").partition(":")
+        return InboundCheck(socket, address, ufrag, priority, use_candidate), switch
 
     def _authentication_error(self, message: Message) -> ErrorCode | None:
         # RFC 8489 9.1.3 in the order of its checks
