@@ -216,24 +216,24 @@ def test_input_that_ends_before_a_description(sides: list[Side]) -> None:
 
 
 def test_nobody_answers(tmp_path: Path, sides: list[Side]) -> None:
-    for arguments in (
+    arguments = (
         ["--offer", "--out", str(tmp_path / "offer"), "--in", str(tmp_path / "answer")],
         ["--answer", "--listen", "127.0.0.1:0"],
         ["--answer", "--via", "127.0.0.1:1"],
-    ):
-        side = Side(*arguments, "--timeout", "0.2")
-        sides.append(side)
+    )
+    sides.extend(Side(*each, "--timeout", "0.2") for each in arguments)
+    for side in sides:
         assert side.finish() == ExitCode.FAILED
         assert "did not answer within 0.2 s" in side.said
 
 
 def test_a_place_that_cannot_be_written_or_listened_on(tmp_path: Path, sides: list[Side]) -> None:
-    for arguments in (
+    arguments = (
         ["--offer", "--out", str(tmp_path / "nowhere" / "offer"), "--in", "never"],
         ["--answer", "--listen", "192.0.2.199:1"],
-    ):
-        side = Side(*arguments)
-        sides.append(side)
+    )
+    sides.extend(Side(*each) for each in arguments)
+    for side in sides:
         assert side.finish() == ExitCode.FAILED
         assert "fasticepy connect: " in side.said
         assert "Traceback" not in side.said

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -319,7 +319,11 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
         yield child
     finally:
         child.kill()
-        child.communicate()
+        child.wait()
+        for stream in (child.stdin, child.stdout, child.stderr):
+            with suppress(BrokenPipeError):
+                if stream is not None:
+                    stream.close()
 
 
 def talk(child: subprocess.Popen[bytes], data: bytes) -> list[dict[str, Any]]:
@@ -350,6 +354,21 @@ def test_process_ends_after_a_fatal_error(line: bytes) -> None:
         assert child.returncode == ExitCode.FAILED
         assert [event["event"] for event in events] == ["ready", "error"]
         assert events[1]["fatal"] is True
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pipe that breaks")
+def test_process_ends_quietly_when_its_harness_has_gone() -> None:
+    with process() as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        child.stdin.write(json.dumps({"cmd": "start", "role": "controlled", **LOOPBACK}).encode() + b"\n")
+        child.stdin.close()
+        assert child.stderr.read() == b""
+        child.stderr.close()
+        assert child.wait(10) == ExitCode.FAILED
 
 
 def test_process_answers_each_line_at_once() -> None:

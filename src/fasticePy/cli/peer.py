@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -137,7 +138,8 @@ class Peer:
     def _send(self, agent: Agent, command: Mapping[str, Any]) -> None:
         as_hex = isinstance(command.get("hex"), str)
         data = bytes.fromhex(command["hex"]) if as_hex else _text(command, "data").encode()
-        agent.send(data)
+        if not agent.send(data):
+            raise CommandError("the datagram was dropped: the send buffer is full")
         self._emit({"event": "sent", "n": len(data)})
 
     def _restart(self, agent: Agent, command: Mapping[str, Any]) -> None:
@@ -304,8 +306,14 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(_run())
 
 
+def _print_event(event: Mapping[str, object]) -> None:
+    # a harness that has gone also ends our input, and so us: no need to fail in a callback of the agent
+    with suppress(BrokenPipeError):
+        print_json(event)
+
+
 async def _run() -> int:
-    peer = Peer(print_json)
+    peer = Peer(_print_event)
     peer.greet()
     reader = open_reader()
     try:
