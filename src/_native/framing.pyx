@@ -22,6 +22,7 @@ cdef enum Mode:
 cdef enum:
     CHANNEL_HEADER = 4
     LARGEST_FRAME = 20 + 0xFFFC          # STUN; ChannelData ends at 4 + 0x10000
+    KEPT_CAPACITY = 4096
 
 
 cdef Kind kind_of_first_byte(unsigned first) noexcept nogil:
@@ -224,14 +225,19 @@ cdef class StreamDecoder:
             if total > 0 and <size_t>total == self.size:
                 messages.append(self.frame(self.buffer, <size_t>total))
                 self.size = 0
+                if self.capacity > KEPT_CAPACITY:       # one large message must not cost memory for good
+                    self.release()
 
     cdef int fail(self, str what) except -1:
         self.error = what
-        self.size = 0
+        self.release()
+        return 0
+
+    cdef void release(self) noexcept:
         free(self.buffer)
         self.buffer = NULL
+        self.size = 0
         self.capacity = 0
-        return 0
 
     cdef int keep(self, const uint8_t *p, size_t n) except -1:
         cdef uint8_t *grown
@@ -240,6 +246,8 @@ cdef class StreamDecoder:
             return 0
         if n > self.capacity - self.size:
             capacity = 2 * (self.size + n)
+            if capacity > LARGEST_FRAME:
+                capacity = LARGEST_FRAME            # no frame is larger, so it is enough
             grown = <uint8_t *>realloc(self.buffer, capacity)
             if grown == NULL:
                 raise MemoryError()

@@ -26,6 +26,7 @@ cdef class StreamDecoder:
     cdef readonly str error
     cdef bint raised
     cdef int keep(self, const uint8_t *p, size_t n) except -1
+    cdef void release(self) noexcept
     cdef int fail(self, str what) except -1
     cdef Py_ssize_t frame_size(self, const uint8_t *p, size_t n) except -2
     cdef object frame(self, const uint8_t *p, size_t total)
