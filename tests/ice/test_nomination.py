@@ -7,7 +7,7 @@ import itertools
 import pytest
 from ice_harness import HOST_PRIORITY, ice_pair, make_pair, scripted
 
-from fasticePy.ice import Timeouts
+from fasticePy.ice import StateChanged, Timeouts
 from fasticePy.ice.nomination import Decision, FirstValidNomination, RegularNomination, make_policy
 from fasticePy.sim import Link
 from fasticePy.stun import Attribute, parse
@@ -343,6 +343,23 @@ def test_silence_to_the_nomination_fails_the_session():
     pair = script.pair()
     assert (pair.state, pair.valid, pair.nominated) == ("failed", False, False)
     assert script.agent.route(1) is None
+
+
+def test_a_nomination_in_vain_does_not_end_a_session_that_works():
+    """8445-37: the nominated path dies before the answer, a better one came to life meanwhile and carries data: it is
+    nominated when the other has failed."""
+    script, (best, second) = controlling(2)
+    script.peer.auto_answer = lambda seen: not seen.use_candidate and (seen.socket == second or seen.at > 1)
+    script.sim.run_until(lambda: any(seen.use_candidate for seen in script.peer.requests))
+    assert script.pair(second).nominating
+    script.sim.run_for(1)
+    script.peer.request(socket=best)
+    script.sim.run_for(0.2)
+    assert script.agent.selected_pair(1) is script.pair(best)
+    script.peer.auto_answer = lambda seen: seen.socket == best
+    script.sim.run_until(lambda: script.agent.state == "completed", 60)
+    assert script.pair(best).nominated
+    assert "failed" not in [event.state for event in script.events(StateChanged)]
 
 
 def test_a_lost_nomination_is_repeated():

@@ -321,20 +321,15 @@ class Engine:
 
     def pair_failed(self, pair: CandidatePair, nominating: bool, now: float) -> None:
         """See `CheckObserver`."""
-        if nominating or pair.nominate_on_success:
-            pair.nominate_on_success = False
-            if pair.valid and self._patience_over:
-                # RFC 8445 7.2.5.3.4, 7.3.1.5: the pair that was settled on is gone, and with it the checklist; but
-                # never before patience ends (RFC 8863 4): until then another one may still take its place
-                self.selector.drop(pair, now)
-                self._fail(f"the nominated pair {pair} stopped answering: {pair.failure}", now)
-                return
+        # RFC 8445 7.2.5.3.4 and 7.3.1.5 fail the checklist with a pair whose nomination fails. But nothing was
+        # nominated successfully, so another one may take its place; without one, it fails as soon as patience allows.
+        pair.nominate_on_success = False
         if pair.valid:
             self.selector.drop(pair, now)
             self.selector.update(pair.component, now)
         self.selector.consider(pair.component, now)
         self._update_state(f"{pair} failed", now)
-        self._check_failed(now)
+        self._check_failed(now, f": {pair}: {pair.failure}" if nominating else "")
 
     def role_conflict(self, now: float) -> None:
         """See `CheckObserver`."""
