@@ -16,6 +16,8 @@ from collections.abc import Callable
 from types import FrameType
 
 READ_SIZE = 65536
+READ_AHEAD = 4
+"""Reads whose bytes wait for the event loop to take them."""
 BUFFER_LIMIT = 1 << 20
 """Bytes read ahead of, or not yet written for, the program; a line may be as long."""
 
@@ -27,6 +29,8 @@ class _Throttle(asyncio.ReadTransport):
         super().__init__()
         self.may_read = threading.Event()
         self.may_read.set()
+        self.on_its_way = threading.Semaphore(READ_AHEAD)
+        """What was read and has not reached the reader yet."""
 
     def pause_reading(self) -> None:
         self.may_read.clear()
@@ -57,19 +61,26 @@ def open_reader(descriptor: int | None = None) -> asyncio.StreamReader:
 def _read_all(
     descriptor: int, reader: asyncio.StreamReader, throttle: _Throttle, loop: asyncio.AbstractEventLoop
 ) -> None:
+    def feed(data: bytes) -> None:
+        throttle.on_its_way.release()
+        if data:
+            reader.feed_data(data)
+        else:
+            reader.feed_eof()
+
     while True:
         throttle.may_read.wait()
+        throttle.on_its_way.acquire()
         try:
             # os.read, not sys.stdin: no lock of a buffered file is held when the interpreter ends
             data = os.read(descriptor, READ_SIZE)
         except OSError:
             data = b""
         try:
-            if not data:
-                loop.call_soon_threadsafe(reader.feed_eof)
-                return
-            loop.call_soon_threadsafe(reader.feed_data, data)
+            loop.call_soon_threadsafe(feed, data)
         except RuntimeError:  # the loop is closed: nobody listens any more
+            return
+        if not data:
             return
 
 
