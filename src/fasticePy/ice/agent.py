@@ -248,6 +248,8 @@ class IceAgent(RootMachine):
                 pairs,
                 engine.gatherer.results,
                 self._session.remote is not None,
+                engine.remotes.ignored,
+                engine.gatherer.failures,
             ),
             local_candidates=tuple(candidate_text(candidate) for candidate in local),
             remote_candidates=tuple(candidate_text(candidate) for candidate in remote),

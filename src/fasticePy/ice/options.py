@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fasticePy.ice.candidate import CandidateType
 
@@ -59,7 +59,7 @@ class IceOptions:
     controlling: bool
     components: int = 1
     local_ufrag: str | None = None
-    local_pwd: str | None = None
+    local_pwd: str | None = field(default=None, repr=False)
     candidate_types: frozenset[CandidateType] = frozenset({"host", "srflx", "relay"})
     """Types that are gathered, signalled and checked from; host sockets are opened for srflx all the same."""
     nomination: str = "regular"

@@ -44,11 +44,13 @@ class RemoteCandidates:
         """Keep what came before the peer's credentials: only they tell its generation (RFC 8838 9). True when kept."""
         if self._session.remote is not None:
             return False
-        if len(self._waiting) > self._session.options.limits.remote_candidates:
-            if candidate is not None:
-                self._ignore(candidate, "too many candidates before the credentials", now)
-            return True
-        self._waiting.append(candidate)
+        if candidate is None:
+            if None not in self._waiting:
+                self._waiting.append(None)
+        elif len(self._waiting) >= self._session.options.limits.remote_candidates:
+            self._ignore(candidate, "too many candidates before the credentials", now)
+        else:
+            self._waiting.append(candidate)
         return True
 
     def take_held(self) -> list[Candidate | None]:
@@ -69,6 +71,10 @@ class RemoteCandidates:
         known = self._known.get(key)
         if known is not None and known.type != "prflx":
             self._ignore(candidate, "known already", now)
+            return None
+        limit = self._session.options.limits.remote_candidates
+        if known is None and len(self._known) >= limit:
+            self._ignore(candidate, f"more than {limit} candidates", now)
             return None
         self._known[key] = candidate
         self._session.record.add(
@@ -108,11 +114,7 @@ class RemoteCandidates:
             return f"port {candidate.port}"
         if not 1 <= candidate.priority <= MAX_PRIORITY_READ:
             return f"priority {candidate.priority}"
-        if (reason := refusal(candidate.address)) is not None:
-            return reason
-        if len(self._known) >= self._session.options.limits.remote_candidates:
-            return f"more than {self._session.options.limits.remote_candidates} candidates"
-        return None
+        return refusal(candidate.address)
 
     def _ignore(self, candidate: Candidate, reason: str, now: float) -> None:
         self._session.outbox.count("remote-candidate.ignored")

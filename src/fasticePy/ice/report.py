@@ -122,6 +122,8 @@ def conclude(
     pairs: Sequence[CandidatePair],
     servers: Sequence[ServerResult],
     credentials_known: bool,
+    ignored: Sequence[tuple[str, str]] = (),
+    sockets_failed: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The sentence at the end of a report."""
     if state in ("connected", "completed"):
@@ -129,11 +131,16 @@ def conclude(
     if state == "closed":
         return "The agent was closed."
     if state == "disconnected":
-        return f"The path went silent: {reason}. It may come back; consent ends 30 s after the last answer."
+        return f"The path went silent: {reason}. It may come back as long as there is consent to send."
     if not credentials_known:
         return "The peer's description never came: check the signalling."
     if not local:
-        return f"There is no local candidate{_because(servers)}: check interfaces, address filters and port range."
+        why = _because(servers, sockets_failed)
+        return f"There is no local candidate{why}: check interfaces, address filters and port range."
+    if not remote and ignored:
+        name, why = ignored[0]
+        others = f" and {len(ignored) - 1} more" if len(ignored) > 1 else ""
+        return f"None of the peer's candidates can be used ({name}: {why}{others}), and no check of it came."
     if not remote:
         return "The peer sent no candidate and no check came: look at the signalling and at the peer's gathering."
     if any(pair.validated_at is not None for pair in pairs):
@@ -157,7 +164,7 @@ def _unanswered(
 ) -> str:
     sent = sum(pair.requests_sent for pair in pairs)
     came = sum(pair.requests_received for pair in pairs)
-    theirs = f"{came} checks of the peer arrived" if came else "the peer's checks never arrived"
+    theirs = f"{_count(came, 'check')} of the peer arrived" if came else "the peer's checks never arrived"
     if came and sent:
         advice = (
             "our checks do not reach the peer, or its answers not us: look at firewalls and at the password"
@@ -167,11 +174,17 @@ def _unanswered(
     else:
         ours, others = _types(local), _types(remote)
         advice = f"we have {ours}, the peer {others} candidates: a relay is needed, add a TURN server"
-    return f"{sent} checks sent on {len(pairs)} pairs, none answered; {theirs}; {advice}{_because(servers)}."
+    checks = f"{_count(sent, 'check')} sent on {_count(len(pairs), 'pair')}, none answered"
+    return f"{checks}; {theirs}; {advice}{_because(servers)}."
 
 
-def _because(servers: Sequence[ServerResult]) -> str:
-    failed = [f"{server.url}: {server.reason}" for server in servers if server.finished and not server.ok]
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
+def _because(servers: Sequence[ServerResult], sockets: Sequence[tuple[str, str]] = ()) -> str:
+    failed = [f"{name}: {why}" for name, why in sockets]
+    failed += [f"{server.url}: {server.reason}" for server in servers if server.finished and not server.ok]
     return f" ({'; '.join(failed)})" if failed else ""
 
 
