@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
+from typing import cast
 
 from fasticePy.aio.endpoint import MAX_DATAGRAM, Endpoint, EndpointHandler, in_words
 from fasticePy.aio.sockaddr import SockAddr
@@ -28,7 +29,7 @@ class TransportEndpoint(Endpoint):
     ) -> None:
         super().__init__(loop, id, sock, handler, counters)
         self._begun = False
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.DatagramTransport | None = None
         self._batch: asyncio.Handle | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
         self._start = loop.create_task(self._start_reading())
@@ -41,7 +42,7 @@ class TransportEndpoint(Endpoint):
         self._start.cancel()
         if self._batch is not None:
             self._batch.cancel()
-        if isinstance(self._transport, asyncio.DatagramTransport):
+        if self._transport is not None:
             self._transport.abort()  # which closes the socket
         elif not self._begun:
             self._sock.close()  # otherwise the event loop does, when its half of the start is cancelled
@@ -63,7 +64,8 @@ class TransportEndpoint(Endpoint):
         """The transport exists."""
         if hasattr(transport, "max_size"):
             transport.max_size = MAX_DATAGRAM  # the proactor's: 256 KiB for each receive otherwise
-        self._transport = transport
+        # a cast, not a check: until Python 3.12 asyncio's own class did not derive from DatagramTransport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def received(self, data: bytes, sockaddr: SockAddr) -> None:
         """One datagram, from the transport."""
