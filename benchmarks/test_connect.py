@@ -89,7 +89,7 @@ def test_connect(benchmark: Any, run: Run, stack: type[Fasticepy] | type[Aioice]
 
 
 @STACKS
-@pytest.mark.benchmark(group="session: make, gather, connect, close both sides")
+@pytest.mark.benchmark(group="make, gather, connect and close both sides")
 def test_session(benchmark: Any, run: Run, stack: type[Fasticepy] | type[Aioice]) -> None:
     async def session() -> None:
         two = stack()

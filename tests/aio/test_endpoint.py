@@ -444,3 +444,104 @@ def test_socket_buffers_are_roomy(run) -> None:
         await shut(endpoint)
 
     run(body())
+
+
+def test_a_send_is_repeated_only_so_often(run, monkeypatch) -> None:
+    """While errors about other destinations pour in, one datagram must not keep the event loop for ever."""
+
+    async def body() -> None:
+        handler = Handler()
+        endpoint, counters = make(UdpEndpoint, 1, handler)
+        refusals = [ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")] * 10
+        faulty = endpoint._sock = FaultySocket(endpoint._sock, send=refusals)  # type: ignore[assignment]
+        queued = errqueue.QueuedError(
+            ("192.0.2.1", 9), "ICMP host unreachable", hard=False, router="192.0.2.254"
+        )
+        monkeypatch.setattr(errqueue, "AVAILABLE", True)
+        monkeypatch.setattr(errqueue, "drain", lambda sock: [queued])
+        assert not endpoint.send(b"x", ("127.0.0.1", 9))
+        assert len(faulty._send) == 6
+        assert handler.errors == [(1, ("127.0.0.1", 9), "connection refused")]
+        assert counters == {"transient error: ICMP host unreachable": 3}
+        await shut(endpoint)
+
+    run(body())
+
+
+def test_closing_while_a_send_fails(run, monkeypatch) -> None:
+    async def body() -> None:
+        handler = Handler()
+        endpoint, _ = make(UdpEndpoint, 1, handler)
+        real = endpoint._sock
+        endpoint._sock = FaultySocket(real, send=[OSError(errno.ECONNREFUSED, "refused")])  # type: ignore[assignment]
+        queued = errqueue.QueuedError(("192.0.2.1", 9), "ICMP port unreachable", hard=True)
+        monkeypatch.setattr(errqueue, "AVAILABLE", True)
+        monkeypatch.setattr(errqueue, "drain", lambda sock: [queued])
+        handler.socket_error = lambda *what: endpoint.close()  # type: ignore[method-assign]
+        assert not endpoint.send(b"x", ("127.0.0.1", 9))
+        assert real.fileno() == -1
+        await shut(endpoint)
+
+    run(body())
+
+
+def test_steady_single_datagrams_and_then_a_burst(run) -> None:
+    """Reading one datagram a wake, to spare the read that fails, must lose and delay nothing."""
+
+    async def body() -> None:
+        handler = Handler()
+        (a, _), (b, _) = make(UdpEndpoint, 1, Handler()), make(UdpEndpoint, 2, handler)
+        for number in range(50):
+            a.send(b"single", b.address)
+            await handler.until(lambda count=number + 1: len(handler.received) == count)
+        for _ in range(40):
+            a.send(b"burst", b.address)
+        await handler.until(lambda: len(handler.received) == 90)
+        assert handler.data() == [b"single"] * 50 + [b"burst"] * 40
+        await shut(a, b)
+
+    run(body())
+
+
+# --- the event loop's transport
+# ---------------------------------------------------------------------------------------
+
+
+def test_a_transport_that_ends_by_itself_is_reported(run) -> None:
+    async def body() -> None:
+        handler = Handler()
+        endpoint, _ = make(TransportEndpoint, 3, handler)
+        await asyncio.wait({endpoint._start})
+        endpoint._transport.abort()
+        await handler.until(lambda: bool(handler.errors))
+        assert handler.errors == [(3, None, "reading failed: the event loop closed it")]
+        await shut(endpoint)
+
+    run(body())
+
+
+def test_a_transport_that_cannot_be_made_is_reported(run) -> None:
+    class Refusing(asyncio.SelectorEventLoop):
+        async def create_datagram_endpoint(self, *args: object, **more: object) -> object:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    async def body() -> None:
+        handler = Handler()
+        endpoint, _ = make(TransportEndpoint, 3, handler)
+        await handler.until(lambda: bool(handler.errors))
+        assert handler.errors == [(3, None, "reading failed: too many open files")]
+        endpoint.close()
+        await endpoint.wait_closed()
+        endpoint._sock.close()
+
+    run(body(), loop=Refusing())
+
+
+def test_an_endpoint_tells_who_it_is(run) -> None:
+    async def body() -> None:
+        endpoint, _ = make(UdpEndpoint, 3, Handler())
+        assert repr(endpoint) == f"<UdpEndpoint 3 127.0.0.1:{endpoint.address[1]} open>"
+        await shut(endpoint)
+        assert "closed" in repr(endpoint)
+
+    run(body())

@@ -20,6 +20,7 @@ AVAILABLE = sys.platform == "linux"
 
 _IP_RECVERR = 11  # linux/in.h; the socket module has it from Python 3.14 on
 _IPV6_RECVERR = 25
+_RECVERR = ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
 _MSG_ERRQUEUE = 0x2000
 _EXTENDED_ERROR = struct.Struct("=IBBBxII")  # struct sock_extended_err
 _CONTROL_SPACE = 512
@@ -95,20 +96,18 @@ def enable(sock: socket.socket) -> bool:
 
 def drain(sock: socket.socket) -> list[QueuedError]:
     """Take what is in the queue; the socket is readable as long as something is."""
-    if sys.platform == "win32":
-        return []
     errors: list[QueuedError] = []
-    for _ in range(_MAX_PER_CALL):
-        try:
-            _, control, _, destination = sock.recvmsg(0, _CONTROL_SPACE, _MSG_ERRQUEUE)
-        except OSError:  # empty: EAGAIN
-            break
-        errors.extend(
-            _decode(data, cast("SockAddr | None", destination or None))
-            for level, kind, data in control
-            if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
-            and len(data) >= _EXTENDED_ERROR.size
-        )
+    if sys.platform != "win32":  # no recvmsg there
+        for _ in range(_MAX_PER_CALL):
+            try:
+                _, control, _, destination = sock.recvmsg(0, _CONTROL_SPACE, _MSG_ERRQUEUE)
+            except OSError:  # empty: EAGAIN
+                break
+            errors += [
+                _decode(data, cast("SockAddr | None", destination or None))
+                for level, kind, data in control
+                if (level, kind) in _RECVERR and len(data) >= _EXTENDED_ERROR.size
+            ]
     return errors
 
 
