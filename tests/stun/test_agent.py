@@ -27,7 +27,7 @@ from fasticePy.stun import (
     StunAgent,
     mapped_address,
 )
-from fasticePy.stun.agent import MAX_OUTSTANDING, MAX_RESENDS, SOFTWARE
+from fasticePy.stun.requests import MAX_OUTSTANDING, MAX_RESENDS, SOFTWARE
 
 SERVER = ("192.0.2.1", 3478)
 KEY = stun.IntegrityKey.short_term("password")
@@ -183,7 +183,7 @@ def test_25_requests_to_one_server_go_ten_at_a_time():
         assert len(ids) == min(25, 11 + answered)
     assert ended == numbers
     assert [event.request for event in hand.run_to(1000.0)] == [other]
-    assert hand.agent._servers == {}
+    assert hand.agent._requester._servers == {}
 
 
 def test_requests_that_cannot_be_encoded_are_the_callers_mistake():
@@ -644,7 +644,7 @@ def test_whatever_is_lost_each_request_ends_exactly_once(lost, count, duplicate,
     ended = Counter(event.request for event in client.events)
     assert ended == dict.fromkeys(numbers, 1)
     assert client.machine.next_timer() is None
-    assert len(client.machine._transactions) == 0
+    assert len(client.machine._requester._transactions) == 0
     for event in client.events:
         if isinstance(event, ResponseReceived):
             assert mapped_address(event.message) == client.address_of(socket)

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from fasticePy._native.framing import ChannelData, StreamDecoder, classify, rfc4571_frame
 from fasticePy._native.stun import Message, MessageBuilder, ParseError, is_stun, parse
-from fasticePy.stun.agent import (
-    IndicationReceived,
-    RequestFailed,
-    ResponseReceived,
-    StunAgent,
-    mapped_address,
-)
+from fasticePy.stun.agent import StunAgent
+from fasticePy.stun.client_auth import LongTermCredentials, ShortTermCredentials, TokenCredentials
 from fasticePy.stun.credentials import (
     IntegrityKey,
     long_term_key,
@@ -18,6 +13,13 @@ from fasticePy.stun.credentials import (
     opaque_string,
     security_features,
     userhash,
+)
+from fasticePy.stun.events import (
+    Challenged,
+    IndicationReceived,
+    Redirected,
+    RequestFailed,
+    ResponseReceived,
 )
 from fasticePy.stun.registry import (
     MAGIC_COOKIE,
@@ -29,6 +31,7 @@ from fasticePy.stun.registry import (
     PasswordAlgorithm,
     SecurityFeature,
 )
+from fasticePy.stun.responses import mapped_address
 from fasticePy.stun.rto import RtoEstimator
 from fasticePy.stun.server import BindingServer
 from fasticePy.stun.transaction import Transaction, Transactions
@@ -37,10 +40,12 @@ __all__ = [
     "MAGIC_COOKIE",
     "Attribute",
     "BindingServer",
+    "Challenged",
     "ChannelData",
     "ErrorCode",
     "IndicationReceived",
     "IntegrityKey",
+    "LongTermCredentials",
     "Message",
     "MessageBuilder",
     "MessageClass",
@@ -48,12 +53,15 @@ __all__ = [
     "PacketKind",
     "ParseError",
     "PasswordAlgorithm",
+    "Redirected",
     "RequestFailed",
     "ResponseReceived",
     "RtoEstimator",
     "SecurityFeature",
+    "ShortTermCredentials",
     "StreamDecoder",
     "StunAgent",
+    "TokenCredentials",
     "Transaction",
     "Transactions",
     "classify",

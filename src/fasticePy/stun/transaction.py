@@ -34,6 +34,9 @@ class Transaction:
     rto: float = RTO
     max_sends: int = RC
     final_wait: float = RM * RTO
+    encode: Callable[[int, float], bytes] | None = None
+    """`encode(send, now)` makes the bytes of each send, counted from 1, where they differ (RFC 7982); `data` has the
+    last ones. Without it, every send is the same."""
     started_at: float = 0.0
     sends: int = 0
     cancelled: bool = False
@@ -99,8 +102,10 @@ class Transactions:
         return transaction.rto * float(2 ** (transaction.max_sends - 1) - 1) + transaction.final_wait
 
     def _send(self, transaction: Transaction, now: float) -> None:
-        self._outbox.send(transaction.socket, transaction.address, transaction.data)
         transaction.sends += 1
+        if transaction.encode is not None:
+            transaction.data = transaction.encode(transaction.sends, now)
+        self._outbox.send(transaction.socket, transaction.address, transaction.data)
         # Intervals double: sends at 0, 1, 3, 7, ... times the RTO (RFC 8489 6.2.1). All moments count from the
         # start, so that timers which run late do not add up; but two sends, and the last one and the end, are at
         # least one RTO apart, or what a stalled loop has missed would leave in a burst and not be waited for.
