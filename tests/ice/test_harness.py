@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ice_harness import append_attribute, append_fingerprint, ice_pair, scripted
 
 from fasticePy.stun import Attribute, MessageClass, parse
@@ -16,6 +17,22 @@ def test_two_agents_connect_and_talk():
     pair.sim.run_for(0.1)
     assert [received.data for received in pair.right.data] == [b"hello"]
     assert [received.data for received in pair.left.data] == [b"world"]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "family"),
+    [
+        (("2001:db8::1",), ("2001:db8::2",), 6),
+        (("10.0.0.1", "2001:db8::1"), ("2001:db8::2",), 6),
+        (("2001:db8::1", "10.0.0.1"), ("10.0.0.2", "2001:db8::2"), 6),  # the controlling side's order decides
+        (("10.0.0.1", "2001:db8::1"), ("2001:db8::2", "10.0.0.2"), 4),
+    ],
+)
+def test_families(left, right, family):
+    pair = ice_pair(left=left, right=right)
+    pair.connect()
+    assert pair.same_pair()
+    assert pair.left.agent.selected_pair(1).remote.ip_version == family
 
 
 def test_a_controlling_agent_completes_with_the_scripted_peer():
