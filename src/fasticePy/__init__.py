@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from fasticePy._version import __version__
 from fasticePy.aio import Agent, IceServer
-from fasticePy.errors import IceError, ParseError, StateError, StunError
+from fasticePy.errors import IceError, ParseError, StateError
 from fasticePy.ice import Candidate, CandidatePair, Description, IceFailed, Limits, Report, Timeouts
+from fasticePy.stun.outcome import StunError
 
 __all__ = [
     "Agent",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fasticePy._native.stun import ParseError
 
-__all__ = ["IceError", "ParseError", "StateError", "StunError"]
+__all__ = ["IceError", "ParseError", "StateError"]
 
 
 class IceError(Exception):
@@ -13,7 +13,3 @@ class IceError(Exception):
 
 class StateError(IceError, RuntimeError):
     """The call does not fit the state that the object is in; the text says what to do first."""
-
-
-class StunError(IceError):
-    """A STUN transaction ended without a usable answer."""

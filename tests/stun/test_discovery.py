@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasticePy.errors import ParseError, StunError
+from fasticePy.errors import ParseError
 from fasticePy.stun import discovery
 from fasticePy.stun.discovery import (
     TRANSPORTS,
     Discovery,
+    DiscoveryError,
     NaptrRecord,
     Question,
     Record,
@@ -208,7 +209,7 @@ def test_scheme_and_transport_make_the_transport(url: str, transport: str) -> No
     if "?" in url:
         assert [target.split()[0] for target in Search(url, transports=ALL).targets] == [transport]
         others = [each for each in ALL if each != transport]
-        with pytest.raises(StunError, match=f"{transport} is not among"):
+        with pytest.raises(DiscoveryError, match=f"{transport} is not among"):
             Search(url, transports=others)
 
 
@@ -222,7 +223,7 @@ def test_transports_that_the_uri_does_not_allow_are_left_out() -> None:
 
 def test_unknown_transports_and_empty_lists_are_errors() -> None:
     """5928-1: an unknown transport or an empty list is an error. RFC 7064 3.2: stun: is not secured."""
-    with pytest.raises(StunError, match="'sctp' is not known"):
+    with pytest.raises(DiscoveryError, match="'sctp' is not known"):
         Search("turn:example.org?transport=sctp", transports=ALL)
     for url, transports in (
         ("turns:example.org", ["udp", "tcp"]),
@@ -230,7 +231,7 @@ def test_unknown_transports_and_empty_lists_are_errors() -> None:
         ("stun:example.org", ["tls", "dtls"]),
         ("turn:example.org", []),
     ):
-        with pytest.raises(StunError, match="does not run over"):
+        with pytest.raises(DiscoveryError, match="does not run over"):
             Search(url, transports=transports)
 
 

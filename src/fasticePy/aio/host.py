@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import ifaddr
 
 from fasticePy.aio.interfaces import InterfaceAddress, InterfaceKind
+from fasticePy.aio.sockaddr import family_of, from_sockaddr, to_sockaddr
 
 # far away and well known, so that nothing but the default route leads there; nothing is sent
 _FAR_AWAY = ((socket.AF_INET, ("1.1.1.1", 53)), (socket.AF_INET6, ("2606:4700:4700::1111", 53, 0, 0)))
@@ -117,6 +118,17 @@ def default_sources(open_socket: Callable[..., socket.socket] = socket.socket) -
         except OSError:  # no route, or no such family
             continue
     return frozenset(sources)
+
+
+def source_towards(host: str, open_socket: Callable[..., socket.socket] = socket.socket) -> str | None:
+    """The address that the operating system would send from to the numeric address `host`, or None when it knows no way
+    there. As in `default_sources`, nothing is sent."""
+    try:
+        with open_socket(family_of(host), socket.SOCK_DGRAM) as probe:
+            probe.connect(to_sockaddr((host, 9)))
+            return from_sockaddr(probe.getsockname())[0]
+    except (OSError, ValueError):
+        return None
 
 
 def kind_by_name(name: str) -> InterfaceKind:

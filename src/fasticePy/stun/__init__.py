@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from fasticePy._native.framing import ChannelData, StreamDecoder, classify, rfc4571_frame
 from fasticePy._native.stun import Message, MessageBuilder, ParseError, is_stun, parse
 from fasticePy.stun.agent import StunAgent
@@ -21,6 +24,7 @@ from fasticePy.stun.events import (
     RequestFailed,
     ResponseReceived,
 )
+from fasticePy.stun.outcome import Attempt, QueryResult, StunError
 from fasticePy.stun.registry import (
     MAGIC_COOKIE,
     Attribute,
@@ -36,8 +40,12 @@ from fasticePy.stun.rto import RtoEstimator
 from fasticePy.stun.server import BindingServer
 from fasticePy.stun.transaction import Transaction, Transactions
 
+if TYPE_CHECKING:
+    from fasticePy.aio.query import query
+
 __all__ = [
     "MAGIC_COOKIE",
+    "Attempt",
     "Attribute",
     "BindingServer",
     "Challenged",
@@ -53,6 +61,7 @@ __all__ = [
     "PacketKind",
     "ParseError",
     "PasswordAlgorithm",
+    "QueryResult",
     "Redirected",
     "RequestFailed",
     "ResponseReceived",
@@ -61,6 +70,7 @@ __all__ = [
     "ShortTermCredentials",
     "StreamDecoder",
     "StunAgent",
+    "StunError",
     "TokenCredentials",
     "Transaction",
     "Transactions",
@@ -71,7 +81,15 @@ __all__ = [
     "nonce_cookie",
     "opaque_string",
     "parse",
+    "query",
     "rfc4571_frame",
     "security_features",
     "userhash",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`query` opens sockets and lives in `fasticePy.aio`: it is imported when somebody wants it, and not before."""
+    if name == "query":
+        return importlib.import_module("fasticePy.aio.query").query
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

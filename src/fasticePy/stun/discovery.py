@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal, TypeAlias
 
-from fasticePy.errors import StunError
+from fasticePy.errors import IceError
 from fasticePy.machine import Rng
 from fasticePy.stun.uri import DEFAULT_PORT, DEFAULT_TLS_PORT, ServerUrl
 
@@ -27,6 +28,10 @@ Transport: TypeAlias = Literal["udp", "tcp", "tls", "dtls"]
 """What STUN runs over."""
 TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp", "tls", "dtls")
 SECURE: frozenset[Transport] = frozenset({"tls", "dtls"})
+
+
+class DiscoveryError(IceError):
+    """The URI does not go with the transports that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,15 @@ class Target:
     host: str
     port: int
 
+    @property
+    def numeric(self) -> bool:
+        """Whether the host is an IP address, which needs no looking up."""
+        try:
+            ip_address(self.host.partition("%")[0])
+        except ValueError:
+            return False
+        return True
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.transport} {host}:{self.port}"
@@ -99,7 +113,7 @@ class Discovery:
 
     def __init__(self, url: ServerUrl, *, transports: Sequence[Transport], rng: Rng) -> None:
         """`transports` are those that the application has, best first; `rng` orders SRV records of equal priority.
-        Raises StunError when the URI asks for another one."""
+        Raises DiscoveryError when the URI asks for another one."""
         self.questions: tuple[Question, ...] = ()
         """What to ask now, all at the same time. Empty when the search has ended."""
         self.targets: tuple[Target, ...] = ()
@@ -122,11 +136,11 @@ class Discovery:
 
 def usable_transports(url: ServerUrl, transports: Sequence[Transport]) -> tuple[Transport, ...]:
     """Those of `transports` (best first) that the URI allows (RFC 5928 3, RFC 7350 4.6.2, RFC 7064 3.2). Raises
-    StunError when none is left."""
+    DiscoveryError when none is left."""
     if url.relay and url.transport_given:
         wanted = _transport_of(url)
         if wanted not in transports:
-            raise StunError(
+            raise DiscoveryError(
                 f"{url}: {wanted} is not among the transports to use, {', '.join(transports) or 'none'}"
             )
         return (wanted,)
@@ -137,13 +151,15 @@ def usable_transports(url: ServerUrl, transports: Sequence[Transport]) -> tuple[
     else:  # secure transports go by stuns: (RFC 7064 3.2)
         left = tuple(each for each in transports if each not in SECURE)
     if not left:
-        raise StunError(f"{url}: a {url.scheme}: URI does not run over {', '.join(transports) or 'nothing'}")
+        raise DiscoveryError(
+            f"{url}: a {url.scheme}: URI does not run over {', '.join(transports) or 'nothing'}"
+        )
     return left
 
 
 def default_transport(url: ServerUrl) -> Transport:
-    """The transport of a URI when nobody asks for another: UDP, and TLS for `stuns:` and `turns:`. Raises StunError for
-    a transport that is not known."""
+    """The transport of a URI when nobody asks for another: UDP, and TLS for `stuns:` and `turns:`. Raises
+    DiscoveryError for a transport that is not known."""
     return _transport_of(url)
 
 
@@ -191,7 +207,7 @@ def _transport_of(url: ServerUrl) -> Transport:
             return "dtls" if url.secure else "udp"
         case "tcp":
             return "tls" if url.secure else "tcp"
-    raise StunError(f"{url}: the transport {url.transport!r} is not known")
+    raise DiscoveryError(f"{url}: the transport {url.transport!r} is not known")
 
 
 # --- the search

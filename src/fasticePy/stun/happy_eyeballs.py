@@ -79,6 +79,7 @@ class Attempts:
         "_known",
         "_last",
         "_last_at",
+        "_resolution_delay",
         "_running",
         "_source_of",
         "_sources",
@@ -86,11 +87,15 @@ class Attempts:
         "_won",
     )
 
-    def __init__(self, source_of: SourceOf, *, delay: float = ATTEMPT_DELAY) -> None:
-        """`source_of` is asked once for each address. `delay` is in seconds, 0.1 to 2 (RFC 8305 5)."""
+    def __init__(
+        self, source_of: SourceOf, *, delay: float = ATTEMPT_DELAY, resolution_delay: float = RESOLUTION_DELAY
+    ) -> None:
+        """`source_of` is asked once for each address. The delays are in seconds; that between attempts is 0.1 to 2 for
+        connections (RFC 8305 5), and 0 where all addresses may be asked at the same time."""
         self._source_of = source_of
         self._sources: dict[str, str | None] = {}
         self._delay = delay
+        self._resolution_delay = resolution_delay
         self._waiting: list[Address] = []  # best first
         self._running: list[Address] = []
         self._known: set[Address] = set()
@@ -123,7 +128,7 @@ class Attempts:
         if final or any(map(_is_ipv6, self._known)):
             self._due = now
         elif first_ones:  # IPv6 addresses are worth a moment's patience (RFC 8305 3)
-            self._due = now + RESOLUTION_DELAY
+            self._due = now + self._resolution_delay
 
     def begin(self, now: float) -> Address | None:
         """The attempt that begins now, if any; call again until there is none."""
@@ -148,10 +153,13 @@ class Attempts:
 
     def failed(self, address: Address, now: float) -> None:
         """An attempt, or the connection that it led to, has failed: the next one may begin."""
-        self._running.remove(address)
+        if address in self._running:
+            self._running.remove(address)
+        elif address in self._waiting:  # a loser that ended by itself before it could be cancelled
+            self._waiting.remove(address)
         if self._won == address:
             self._won = None
-        self._due = min(self._due, max(now, self._last_at + MINIMUM_DELAY))
+        self._due = min(self._due, max(now, self._last_at + min(self._delay, MINIMUM_DELAY)))
 
     def _arrange(self, addresses: Sequence[Address]) -> list[Address]:
         """Best first, the families by turns."""

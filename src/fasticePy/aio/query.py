@@ -1,0 +1,258 @@
+"""`query`: ask a STUN server where we are seen, over any transport, and tell what was tried and what came back.
+
+From the URI to the answer: the DNS questions (`stun.discovery`), the addresses of each host as they are found, attempts
+at them in the order and at the pace of RFC 8305, and in each attempt one Binding request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Literal
+
+from fasticePy.aio.dns import DnsError, DnsResolver, RecordResolver
+from fasticePy.aio.race import Diary, Race
+from fasticePy.aio.resolver import Resolver
+from fasticePy.aio.servers import IceServer, as_servers
+from fasticePy.aio.trial import Ending, Trial, TrialOptions
+from fasticePy.stun import Attribute, IntegrityKey, mapped_address
+from fasticePy.stun.discovery import (
+    SECURE,
+    TRANSPORTS,
+    Discovery,
+    DiscoveryError,
+    Question,
+    Record,
+    Target,
+    Transport,
+    default_transport,
+)
+from fasticePy.stun.outcome import Outcome, QueryResult, StunError
+from fasticePy.stun.uri import ServerUrl, parse_server_url
+
+TIMEOUT = 10.0
+"""Seconds for everything: resolution, connecting, the answer."""
+PATIENCE = 45.0
+"""Seconds for one server when there is no limit: a transaction takes 39.5 (RFC 8489 6.2), and names some more."""
+MAX_SAID = 6
+"""Attempts that the text of an error names; `attempts` has all."""
+
+
+async def query(
+    server: str | ServerUrl | IceServer | Mapping[str, object],
+    *,
+    transport: Transport | None = None,
+    family: Literal[4, 6] | None = None,
+    local: str | None = None,
+    attributes: Sequence[tuple[int, object]] = (),
+    key: IntegrityKey | None = None,
+    timeout: float | None = TIMEOUT,
+    ssl_context: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+    resolver: Resolver | None = None,
+) -> QueryResult:
+    """Ask a STUN server for the address that it sees us at (RFC 8489 Binding).
+
+    ```python
+    result = await stun.query("stun:stun.example.org")
+    print(result.mapped_address, result.rtt)
+    ```
+    `server` is a `stun:` or `stuns:` URI, or `turn:` or `turns:`, whose servers answer too; or an RTCIceServer, whose
+    URLs are asked one after the other. Names are looked up as RFC 8489 8 and RFC 5928 say: SRV (and for `turn:` NAPTR)
+    records, unless there is a port, then A and AAAA. Over UDP all addresses of a host are asked at the same time, over
+    TCP and TLS as RFC 8305 says, and the first answer counts; the next server of the SRV records comes when none does.
+
+    `transport` is "udp", "tcp", "tls" or "dtls" (which needs the extra `fasticePy[dtls]`) instead of the URI's own.
+    `family` is 4 or 6 for servers of that family alone; `local` a numeric address of this host to ask from.
+    `attributes` go into the request; `key` signs it by the short-term mechanism. `timeout` is in seconds, for
+    all of it; None waits 39.5 s for each server. `ssl_context` replaces the default one, which verifies certificates;
+    `server_hostname` is the name to verify when it is not the URI's, and lets `stuns:` have an IP address. `resolver`
+    answers instead of the operating system and its name servers.
+
+    Raises StunError, whose text and `attempts` say what was tried and what came back; ParseError for a URI that is
+    none; ValueError and TypeError for other mistakes in the arguments.
+    """
+    urls = _urls(server, server_hostname)
+    _check(family, transport, timeout)
+    source = None if local is None else _numeric(local)
+    if source is not None:
+        family = _family(source, family)
+    return await _Query(
+        TrialOptions(local=source, attributes=tuple(attributes), key=key, ssl_context=ssl_context),
+        transport=transport,
+        families=frozenset({4, 6} if family is None else {family}),
+        timeout=timeout,
+        resolver=resolver if resolver is not None else DnsResolver(),
+    ).run(urls)
+
+
+def _urls(
+    server: str | ServerUrl | IceServer | Mapping[str, object], tls_name: str | None
+) -> tuple[ServerUrl, ...]:
+    if isinstance(server, str):
+        return (parse_server_url(server, tls_name=tls_name),)
+    urls = (server,) if isinstance(server, ServerUrl) else as_servers(server)[0].parsed
+    return tuple(replace(url, tls_name=tls_name) for url in urls) if tls_name else urls
+
+
+def _check(family: int | None, transport: str | None, timeout: float | None) -> None:
+    if family not in (None, 4, 6):
+        raise ValueError(f"family is 4 or 6, not {family!r}")
+    if transport is not None and transport not in TRANSPORTS:
+        raise ValueError(f"transport is udp, tcp, tls or dtls, not {transport!r}")
+    if timeout is not None and not timeout > 0:
+        raise ValueError("timeout is a number of seconds above 0, or None")
+
+
+def _numeric(local: str) -> str:
+    """Raises ValueError when the address is not numeric."""
+    plain, percent, scope = local.partition("%")
+    return f"{ip_address(plain)}{percent}{scope}"
+
+
+def _family(local: str, wanted: Literal[4, 6] | None) -> Literal[4, 6]:
+    own: Literal[4, 6] = 6 if ":" in local else 4
+    if wanted not in (None, own):
+        raise ValueError(f"local: {local} is not an IPv{wanted} address")
+    return own
+
+
+class _Query:
+    """One call of `query`."""
+
+    def __init__(
+        self,
+        options: TrialOptions,
+        *,
+        transport: Transport | None,
+        families: frozenset[int],
+        timeout: float | None,
+        resolver: Resolver,
+    ) -> None:
+        self._options = options
+        self._transport = transport
+        self._families = families
+        self._resolver = resolver
+        self._loop = asyncio.get_running_loop()
+        self._diary = Diary(self._loop.time())
+        self._deadline = None if timeout is None else self._diary.begun + timeout
+
+    async def run(self, urls: Sequence[ServerUrl]) -> QueryResult:
+        """Raises StunError."""
+        reasons: list[str] = []
+        for place, url in enumerate(urls):
+            others = len(urls) - place - 1
+            try:
+                targets = await self._discover(url, self._share(1 + others))
+            except DiscoveryError as error:
+                reasons.append(str(error))
+                continue
+            if not targets:
+                reasons.append(f"{url}: its domain says that there is no such server")
+            for index, target in enumerate(targets):
+                won = await self._race(url, target, self._share(len(targets) - index + others))
+                if won is not None:
+                    return self._result(url, *won)
+        raise StunError(self._summary(urls, reasons), self._diary.in_order())
+
+    async def _race(self, url: ServerUrl, target: Target, deadline: float) -> tuple[Trial, Ending] | None:
+        options = replace(
+            self._options,
+            tls_name=url.tls_name or url.host.removesuffix("."),  # not that of an SRV record (RFC 8489 6.2.3)
+            alpn="stun.turn" if url.relay else "stun.nat-discovery",
+        )
+        race = Race(
+            target,
+            options,
+            resolver=self._resolver,
+            families=self._families,
+            deadline=deadline,
+            diary=self._diary,
+        )
+        return await race.run()
+
+    def _share(self, parts: int) -> float:
+        """When to stop trying one of the `parts` servers that are left, so that each gets its time."""
+        now = self._loop.time()
+        return now + PATIENCE if self._deadline is None else now + max(0.0, self._deadline - now) / parts
+
+    # -- the DNS
+
+    async def _discover(self, url: ServerUrl, deadline: float) -> Sequence[Target]:
+        transport = self._transport or default_transport(url)
+        search = Discovery(url, transports=(transport,), rng=os.urandom)
+        if transport in SECURE and url.numeric and url.tls_name is None:  # RFC 7350 4.1.1
+            raise DiscoveryError(
+                f"{url}: a certificate proves a name, so an address needs server_hostname beside it"
+            )
+        while search.questions:
+            answers = await asyncio.gather(*(self._ask(each, deadline) for each in search.questions))
+            search.answer(dict(zip(search.questions, answers, strict=True)))
+        return search.targets
+
+    async def _ask(self, question: Question, deadline: float) -> Sequence[Record]:
+        """The records; none when the DNS does not say, for then the host itself is asked (RFC 2782)."""
+        began = self._loop.time()
+        if not isinstance(self._resolver, RecordResolver):
+            self._diary.note_dns(question, "unusable", "the resolver knows addresses only", began, began)
+            return ()
+        asking = asyncio.ensure_future(self._resolver.records(question))
+        try:
+            await asyncio.wait({asking}, timeout=max(0.0, deadline - began))
+        finally:
+            asking.cancel()
+            await asyncio.wait({asking})
+        outcome, detail, records = _told(asking)
+        now = self._loop.time()
+        self._diary.note_dns(question, outcome, detail or f"no answer within {now - began:.1f} s", began, now)
+        return records
+
+    # -- the end
+
+    def _result(self, url: ServerUrl, trial: Trial, ending: Ending) -> QueryResult:
+        message = ending.response
+        assert message is not None
+        mapped = mapped_address(message)
+        assert mapped is not None
+        return QueryResult(
+            url=str(url),
+            transport=trial.transport,
+            server=trial.address,
+            mapped_address=mapped,
+            local_address=ending.local,
+            rtt=ending.rtt,
+            setup=ending.setup,
+            software=message.get(Attribute.SOFTWARE),
+            other_address=message.get(Attribute.OTHER_ADDRESS),
+            response_origin=message.get(Attribute.RESPONSE_ORIGIN),
+            attempts=self._diary.in_order(),
+        )
+
+    def _summary(self, urls: Sequence[ServerUrl], reasons: Sequence[str]) -> str:
+        """What to say when nobody answered: what was tried, the questions to the DNS only where they failed."""
+        told = [str(attempt) for attempt in self._diary.in_order() if not attempt.ok]
+        asked = [attempt for attempt in self._diary.attempts if attempt.what != "dns"]
+        if asked:  # the DNS did what it had to
+            told = [str(attempt) for attempt in self._diary.in_order() if attempt.what != "dns"]
+        lines = [*reasons, *told]
+        if len(lines) > MAX_SAID:
+            lines[MAX_SAID:] = [f"and {len(lines) - MAX_SAID} more"]
+        return "; ".join(lines) if reasons else f"{', '.join(map(str, urls))}: {'; '.join(lines)}"
+
+
+def _told(asking: asyncio.Future[Sequence[Record]]) -> tuple[Outcome, str, Sequence[Record]]:
+    if asking.cancelled():
+        return "timeout", "", ()
+    error = asking.exception()
+    if isinstance(error, DnsError):
+        return "unresolved", str(error), ()
+    if error is not None:  # an application's resolver may do anything
+        return "unresolved", f"the resolver failed: {error!r}", ()
+    records = asking.result()
+    if not records:
+        return "unresolved", "no such record", ()
+    return "ok", f"{len(records)} record{'s' * (len(records) != 1)}", records
