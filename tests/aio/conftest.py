@@ -50,7 +50,7 @@ def run() -> Run[Any]:
     fail."""
 
     def run(body: Coroutine[Any, Any, T], *, loop: asyncio.AbstractEventLoop | None = None) -> T:
-        gc.collect()
+        gc.freeze()  # what was there before is not looked at: collecting takes no time then
         before = descriptors() if loop is None else set()
         loop = loop or asyncio.new_event_loop()
         loop.set_debug(True)
@@ -59,7 +59,8 @@ def run() -> Run[Any]:
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
-        gc.collect()
+            gc.collect()
+            gc.unfreeze()
         if before:
             left = descriptors() - before
             assert not left, f"descriptors left behind: {left}"
