@@ -38,6 +38,7 @@ from fasticePy.stun.registry import (
 from fasticePy.stun.responses import mapped_address
 from fasticePy.stun.rto import RtoEstimator
 from fasticePy.stun.server import BindingServer
+from fasticePy.stun.server_auth import Authenticator, ShortTermAuthenticator
 from fasticePy.stun.transaction import Transaction, Transactions
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ __all__ = [
     "MAGIC_COOKIE",
     "Attempt",
     "Attribute",
+    "Authenticator",
     "BindingServer",
     "Challenged",
     "ChannelData",
@@ -67,6 +69,7 @@ __all__ = [
     "ResponseReceived",
     "RtoEstimator",
     "SecurityFeature",
+    "ShortTermAuthenticator",
     "ShortTermCredentials",
     "StreamDecoder",
     "StunAgent",

@@ -7,13 +7,13 @@ proof to put into each, and shows it each response.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
 from fasticePy._native.integrity import MacKey
 from fasticePy._native.stun import Message
+from fasticePy.stun.access_token import MAX_MAC_KEY, MAX_TOKEN, MIN_MAC_KEY, token_keys
 from fasticePy.stun.credentials import IntegrityKey, security_features, userhash
 from fasticePy.stun.precis import opaque_string
 from fasticePy.stun.registry import Attribute, ErrorCode, Method, PasswordAlgorithm, SecurityFeature
@@ -21,11 +21,6 @@ from fasticePy.stun.responses import describe, error_code
 
 MAX_USERNAME = 508
 """Bytes of USERNAME (RFC 8489 14.3)."""
-MAX_TOKEN = 320
-"""Bytes of an access token: with a usual challenge, the request fits 548 bytes (RFC 7635 6.2)."""
-MIN_MAC_KEY = 16
-MAX_MAC_KEY = 64
-"""Bytes of the key that comes with an access token; 20 is usual (RFC 7635 6.2)."""
 
 CHALLENGES = frozenset({ErrorCode.UNAUTHENTICATED, ErrorCode.STALE_NONCE})
 """Errors that ask for credentials, or for a newer nonce (RFC 8489 9.2.5)."""
@@ -334,13 +329,6 @@ def integrity_doubt(proof: Proof, message: Message) -> str:
         return f"{describe(message)} came with integrity by {message.integrity_kind} instead of {sent}"
     assert proof.key is not None
     return "" if message.verify_integrity(proof.key) else f"{describe(message)} came with wrong integrity"
-
-
-def token_keys(mac_key: bytes) -> tuple[IntegrityKey, IntegrityKey]:
-    """The keys for MESSAGE-INTEGRITY and MESSAGE-INTEGRITY-SHA256 that a token's mac_key makes: one of 256 bits is for
-    SHA-256, and its SHA-1 is the key for the other (RFC 7635 appendix B)."""
-    sha1 = hashlib.sha1(mac_key, usedforsecurity=False).digest() if len(mac_key) == 32 else mac_key
-    return IntegrityKey.from_bytes(sha1), IntegrityKey.from_bytes(mac_key)
 
 
 def _promises_algorithms(nonce: str) -> bool:
