@@ -108,7 +108,7 @@ def test_the_peers_candidates_as_text(run, agent) -> None:
     async def body() -> None:
         async with agent(controlling=True) as a:
             a.add_remote_candidate("candidate:1 1 quic 1 192.0.2.1 9 typ host")
-            assert a.report().counters["remote candidate ignored: unsupported"] == 1
+            assert a.report().counters["drop.candidate.unsupported"] == 1
             with pytest.raises(ValueError, match="candidate"):
                 a.add_remote_candidate("candidate:broken")
             with pytest.raises(ValueError, match="ufrag"):
@@ -287,7 +287,7 @@ def test_what_nobody_reads_is_bounded_and_counted(run, pair) -> None:
         address = p.b.selected.destination
         for number in range(limit + 3):
             p.b._data_received(b"%d" % number, socket, address)
-        assert p.b.report().counters["data dropped: nobody reads it"] == 3
+        assert p.b.report().counters["drop.data.unread"] == 3
         assert [await p.b.recv() for _ in range(limit)] == [b"%d" % number for number in range(limit)]
         await p.close()
 

@@ -259,7 +259,7 @@ def test_after_a_stall_sockets_are_read_before_time_counts(run, caplog) -> None:
         await setup.machine.hears("timer")
         kinds = [what[0] for what in setup.machine.told]
         assert kinds == ["datagram"] * 200 + ["timer"]
-        assert setup.machine.counters["event loop stalled"] == 1
+        assert setup.machine.counters["loop.stalled"] == 1
         await setup.close()
 
     with caplog.at_level(logging.WARNING, "fasticePy.aio"):

@@ -280,11 +280,11 @@ class FaultySocket:
 @pytest.mark.parametrize(
     ("error", "counted"),
     [
-        (BlockingIOError(errno.EAGAIN, "would block"), "datagram not sent: send buffer full"),
-        (OSError(errno.ENOBUFS, "no buffer space"), "datagram not sent: send buffer full"),
+        (BlockingIOError(errno.EAGAIN, "would block"), "drop.send.buffer-full"),
+        (OSError(errno.ENOBUFS, "no buffer space"), "drop.send.buffer-full"),
         (
             OSError(errno.EMSGSIZE, "too long"),
-            "datagram not sent: longer than the path or the protocol allows",
+            "drop.send.too-long",
         ),
     ],
 )
@@ -462,7 +462,7 @@ def test_a_send_is_repeated_only_so_often(run, monkeypatch) -> None:
         assert not endpoint.send(b"x", ("127.0.0.1", 9))
         assert len(faulty._send) == 6
         assert handler.errors == [(1, ("127.0.0.1", 9), "connection refused")]
-        assert counters == {"transient error: ICMP host unreachable": 3}
+        assert counters == {"error.icmp-host-unreachable": 3}
         await shut(endpoint)
 
     run(body())

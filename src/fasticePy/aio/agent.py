@@ -216,7 +216,7 @@ class Agent:
             try:
                 candidate = Candidate.parse(candidate)
             except UnsupportedCandidate as error:  # RFC 8839 5.1: ignored, and the others used
-                self._machine.counters["remote candidate ignored: unsupported"] += 1
+                self._machine.counters["drop.candidate.unsupported"] += 1
                 _log.info("[%s] a candidate of the peer is ignored: %s", self._name, error)
                 return
         self._machine.add_remote_candidate(candidate, self._now())
@@ -406,7 +406,7 @@ class Agent:
         on_data = self._on_data
         if on_data is None:
             if not self._inbox.put((data, socket, address)):
-                self._machine.counters["data dropped: nobody reads it"] += 1
+                self._machine.counters["drop.data.unread"] += 1
             return
         if self._inbox.queue:
             self._empty_inbox()

@@ -273,7 +273,7 @@ class Driver:
         """The event loop was blocked. What came meanwhile waits in the sockets, answers to consent checks
         among it: it counts before time does."""
         _log.warning("the event loop was blocked for %.1f s: the peer may take us for disconnected", late)
-        self._machine.counters["event loop stalled"] += 1
+        self._machine.counters["loop.stalled"] += 1
         for endpoint in list(self._endpoints.values()):
             for _ in range(MAX_STALL_DRAIN // MAX_PER_WAKE):
                 if endpoint.drain() < MAX_PER_WAKE:

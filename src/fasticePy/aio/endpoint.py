@@ -158,10 +158,10 @@ class Endpoint:
             if self._closed:
                 return False
             if error.errno in _NO_SPACE:
-                self._counters["datagram not sent: send buffer full"] += 1
+                self._counters["drop.send.buffer-full"] += 1
                 return False
             if error.errno == errno.EMSGSIZE:
-                self._counters["datagram not sent: longer than the path or the protocol allows"] += 1
+                self._counters["drop.send.too-long"] += 1
                 return False
             if not self._take_queued_errors():
                 break
@@ -182,7 +182,7 @@ class Endpoint:
             if entry.hard and address is not None:
                 self._handler.socket_error(self.id, address, entry.reason)
             else:  # a router in trouble, or word of the path MTU: retransmissions find out
-                self._counters[f"transient error: {entry.what}"] += 1
+                self._counters[transient(entry.what)] += 1
         return bool(queued)
 
 
@@ -238,3 +238,8 @@ def _receive_buffer(loop: asyncio.AbstractEventLoop) -> bytearray:
 def in_words(error: OSError) -> str:
     """The text of an operating system error, as part of a sentence."""
     return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def transient(what: str) -> str:
+    """The counter for an error that ends nothing; there are few different ones."""
+    return f"error.{what.lower().replace(' ', '-')}"

@@ -11,7 +11,7 @@ import socket
 from collections import Counter
 from typing import cast
 
-from fasticePy.aio.endpoint import MAX_DATAGRAM, Endpoint, EndpointHandler, in_words
+from fasticePy.aio.endpoint import MAX_DATAGRAM, Endpoint, EndpointHandler, in_words, transient
 from fasticePy.aio.sockaddr import SockAddr
 
 
@@ -76,7 +76,7 @@ class TransportEndpoint(Endpoint):
 
     def failed(self, error: OSError) -> None:
         """An error without a destination, from the transport: the operating system's delayed report."""
-        self._counters[f"transient error: {in_words(error)}"] += 1
+        self._counters[transient(in_words(error))] += 1
         if not self._closed and self._take_queued_errors():
             self._end_batch_soon()
 
