@@ -5,6 +5,7 @@ FASTICEPY_BUILD selects how they are compiled:
   debug     -O0 -g, bounds checks on
   trace     line tracing for coverage (Cython.Coverage)
   sanitize  AddressSanitizer + UndefinedBehaviorSanitizer
+  fuzz      the same with coverage counters for a fuzzer; clang only (CC=clang)
 FASTICEPY_ANNOTATE=1 also writes the cython -a report beside each .pyx.
 """
 
@@ -20,8 +21,8 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, PlatformError
 
 PROFILE = os.environ.get("FASTICEPY_BUILD", "release")
-if PROFILE not in ("release", "debug", "trace", "sanitize"):
-    raise SystemExit(f"FASTICEPY_BUILD={PROFILE!r}: not one of release, debug, trace, sanitize")
+if PROFILE not in ("release", "debug", "trace", "sanitize", "fuzz"):
+    raise SystemExit(f"FASTICEPY_BUILD={PROFILE!r}: not one of release, debug, trace, sanitize, fuzz")
 NATIVE = Path("src/_native")  # .pyx, .c, .h
 PACKAGE = Path("src/fasticePy/_native")  # .pxd, .pyi: what is shipped
 
@@ -39,12 +40,14 @@ COMPILE_ARGS = {
     "debug": ["-O0", "-g3", "-UNDEBUG"],
     "trace": [],
     "sanitize": [*SANITIZERS, "-O1", "-g", "-UNDEBUG"],
+    "fuzz": [*SANITIZERS, "-fsanitize=fuzzer-no-link", "-O1", "-g", "-UNDEBUG"],
 }
 MSVC_ARGS = {
     "release": ["/O2"],
     "debug": ["/Od", "/Zi"],
     "trace": [],
     "sanitize": ["/fsanitize=address", "/Zi"],
+    "fuzz": ["/fsanitize=address", "/Zi"],
 }
 
 WHAT_TO_INSTALL = {
@@ -73,7 +76,7 @@ class BuildExtensions(build_ext):
                     "-fvisibility=hidden",
                     *COMPILE_ARGS[PROFILE],
                 ]
-                extension.extra_link_args = SANITIZERS[:1] if PROFILE == "sanitize" else []
+                extension.extra_link_args = SANITIZERS[:1] if PROFILE in ("sanitize", "fuzz") else []
         super().build_extensions()
 
     def try_compiler(self) -> None:

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""The seeds of fuzzing, made from the vectors and from what browsers sent: `corpus.py FOLDER` writes one folder for
+each target."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+FOUND = Path(__file__).resolve().parent / "found"
+"""Inputs that once failed, as TARGET-name: every test run takes them again."""
+
+URLS = (
+    "stun:stun.example.org",
+    "stun:192.0.2.1:3479",
+    "stuns:stun.example.org:443",
+    "turn:[2001:db8::1]:3478?transport=tcp",
+    "turns:turn.example.org?transport=udp",
+    "stun:[fe80::1%25eth0]",
+)
+STRINGS = ("password", "pass word", "\u00a0caf\u00e9", "\u1100\u1161", "l\u00b7l", "\u0661\u06f1", "a\u200db", "\ufb01")
+CANDIDATES = (
+    "candidate:1 1 udp 2130706431 192.0.2.1 40000 typ host",
+    "candidate:2 1 UDP 1694498815 203.0.113.1 40001 typ srflx raddr 192.0.2.1 rport 40000 generation 0 ufrag 8hhY",
+    "candidate:3 1 tcp 1518149375 2001:db8::1 9 typ host tcptype active",
+    "candidate:4 2 udp 41885439 0b6ff4c5-b5ae-4c1b-9d5e-5f1f25e1b1a9.local 50000 typ host network-cost 999",
+    '{"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host", "sdpMid": "0", "usernameFragment": "8hhY"}',
+    "end-of-candidates",
+)
+FRAGMENT = (
+    "a=ice-ufrag:8hhY\r\na=ice-pwd:asd88fgpdd777uzjYhagZg\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n"
+    "a=candidate:1 1 udp 2130706431 192.0.2.1 40000 typ host\r\na=end-of-candidates\r\n"
+)
+HTTP = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"
+
+
+def recorded() -> list[bytes]:
+    """The messages of the vectors, and the datagrams of the browsers' sessions, each form once."""
+    vectors = json.loads((TESTS / "vectors/test_vectors.json").read_text(encoding="utf-8"))
+    found = [bytes.fromhex(entry["message_hex"]) for entry in vectors if "message_hex" in entry]
+    for path in sorted((TESTS / "fixtures").glob("*.jsonl")):
+        forms: set[tuple[bytes, int]] = set()
+        for line in path.read_text(encoding="utf-8").splitlines():
+            data = bytes.fromhex(json.loads(line)["hex"])
+            if (form := (data[:2], len(data) // 16)) not in forms:
+                forms.add(form)
+                found.append(data)
+    return found
+
+
+def messages() -> Iterator[bytes]:
+    """What `message` starts from: the recorded ones, and the malformed ones that others fell over."""
+    yield from recorded()
+
+    def one(*attributes: tuple[int, int, bytes]) -> bytes:
+        body = b"".join(struct.pack("!HH", kind, size) + value for kind, size, value in attributes)
+        return struct.pack("!HHI", 1, len(body), 0x2112A442) + bytes(12) + body
+
+    yield one((0x0009, 3, b"\0\0\4\0"))  # ERROR-CODE shorter than itself (CVE-2021-37706)
+    yield one((0x0006, 0xFFFC, b""))  # reaches beyond the end (CVE-2022-23547)
+    yield one((0x0024, 1, bytes(4)), (0x802A, 4, bytes(4)))  # numbers that are too short
+    yield one((0x8002, 8, b"\0\2\xff\xff\0\1\0\0"), (0x001D, 4, b"\0\2\0\1"))  # lengths inside of lengths
+    yield one((0x0008, 20, bytes(20)), (0x000D, 4, bytes(4)), (0x001C, 32, bytes(32)), (0x8028, 4, bytes(4)))
+    yield one((0x0006, 513, bytes(516)))  # CVE-2026-25994
+    yield one(*[(0x7F00 + number, 0, b"") for number in range(64)])
+    yield HTTP
+
+
+def streams() -> Iterator[bytes]:
+    """What `framing` starts from."""
+    stun = [data for data in recorded() if data[0] < 4]
+    channel = struct.pack("!HH", 0x4001, 5) + b"hello\0\0\0"
+    largest = struct.pack("!HH", 0x4000, 0xFFFD)
+    for sizes in (bytes([255] * 8), bytes([0, 1, 2, 3, 4, 7, 19, 40])):
+        yield b"\0" + sizes + b"".join(stun[:3]) + HTTP
+        yield b"\1" + sizes + stun[0] + channel + stun[1] + channel * 2 + largest
+        yield b"\2" + sizes + b"".join(struct.pack("!H", len(data)) + data for data in [*stun[:2], b"", b"x"])
+        yield b"\2" + sizes + b"\xff\xff\0"
+        yield b"\1" + sizes + HTTP
+
+
+def texts() -> Iterator[bytes]:
+    """What `text` starts from; the first byte chooses what reads it."""
+    for line in CANDIDATES:
+        yield b"\0" + line.encode()
+    for path in sorted((TESTS / "fixtures").glob("*_candidates.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield b"\0" + line.encode()
+    for path in sorted((TESTS / "fixtures").glob("*.sdp")):
+        yield b"\1" + path.read_bytes()
+        yield b"\1" + json.dumps({"type": "offer", "sdp": path.read_text(encoding="utf-8")}).encode()
+    yield b"\1" + b'{"ufrag": "8hhY", "pwd": "asd88fgpdd777uzjYhagZg", "candidates": [], "pacing_ms": 50}'
+    yield b"\2" + FRAGMENT.encode()
+    for url in URLS:
+        yield b"\3" + url.encode()
+    for string in STRINGS:
+        yield b"\4" + string.encode()
+
+
+def conversations() -> Iterator[bytes]:
+    """What `machines` starts from: a request, and answers of all kinds to it."""
+    for variant in range(8):
+        ask, succeed, refuse = bytes([8 * variant]), bytes([6 + 8 * variant]), bytes([7 + 8 * variant])
+        mapped = bytes([15, 8]) + bytes.fromhex("0001a147e112a643")
+        code = bytes([6, 4]) + b"\0\0\4\1"
+        challenge = code + bytes([11, 5]) + b"realm" + bytes([12, 5]) + b"nonce" + b"\xff"
+        yield ask + succeed + mapped + b"\xff" + b"\x09" + refuse + code + b"\xff"
+        yield ask + refuse + challenge + succeed + mapped + b"\xff" + b"\x79\x79"
+        yield ask + refuse + bytes([6, 4]) + b"\0\0\3\0" + bytes([30, 8]) + bytes.fromhex("00010d96c0000202") + b"\xff"
+        yield bytes([3 + 8 * variant]) + bytes([200, 2]) + b"xy" + b"\xff"
+    for data in recorded()[:12]:
+        if len(data) < 128:
+            yield bytes([2, len(data)]) + data + bytes([4, len(data)]) + data
+
+
+SEEDS = {"message": messages, "framing": streams, "text": texts, "machines": conversations}
+
+
+def failed_once(target: str) -> list[bytes]:
+    """Inputs that once failed in this target."""
+    return [path.read_bytes() for path in sorted(FOUND.glob(f"{target}-*"))]
+
+
+def main() -> None:
+    """Write all seeds as libFuzzer reads them."""
+    for target, make in SEEDS.items():
+        folder = Path(sys.argv[1], target)
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in [*make(), *failed_once(target)]:
+            (folder / hashlib.sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main()
