@@ -62,8 +62,7 @@ class Agent:
     """One side of an ICE session.
 
     - `controlling`: the side that chooses the pair; by convention the one that sent the offer. A wrong choice
-    is
-      repaired while connecting.
+      is repaired while connecting.
     - `servers`: STUN servers, as URLs, `IceServer` objects or RTCIceServer mappings.
     - `interfaces`, `addresses`, `include_loopback`, `ipv4`, `ipv6`: which local addresses are used, see
       `fasticePy.aio.AddressPolicy`; `decisions` tells what came of it.
@@ -135,8 +134,7 @@ class Agent:
         self._name = self._machine.local_credentials.ufrag
         self._on_data: Callable[[bytes, CandidatePair | None], object] | None = None
 
-    # -- callbacks
-    # -------------------------------------------------------------------------------------------------
+    # -- callbacks -------------------------------------------------------------------------------------------
 
     on_candidate = Callback[[Candidate | None]]()
     """`on_candidate(candidate)`: pass it on to the peer; None says that there will be no more."""
@@ -165,8 +163,7 @@ class Agent:
         if callback is not None and self._driver is not None and self._inbox.queue:
             self._driver.loop.call_soon(self._empty_inbox)
 
-    # -- what the application does
-    # ---------------------------------------------------------------------------------
+    # -- what the application does ---------------------------------------------------------------------------
 
     async def gather(self) -> None:
         """Gather candidates, and return when that has ended. Optional: `connect()` begins it when nobody did,
@@ -289,8 +286,7 @@ class Agent:
     ) -> None:
         await self.close()
 
-    # -- what is known
-    # ---------------------------------------------------------------------------------------------
+    # -- what is known ---------------------------------------------------------------------------------------
 
     def candidates(self) -> AsyncIterator[Candidate | None]:
         """Our candidates, from the first on, as they are found; None at the end of candidates (RFC 8838 13),
@@ -364,8 +360,7 @@ class Agent:
     def __reduce__(self) -> str:
         raise TypeError("an Agent holds sockets and cannot be pickled or copied; its descriptions can")
 
-    # -- inside
-    # ----------------------------------------------------------------------------------------------------
+    # -- inside ----------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
         return time.monotonic()

@@ -94,8 +94,7 @@ class Driver:
         self._consumed = False
         self.closed = False
 
-    # -- input
-    # -----------------------------------------------------------------------------------------------------
+    # -- input -----------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """The machine was given something: take out what it answers, in the next turn of the event loop. So
@@ -141,8 +140,7 @@ class Driver:
         self._machine.server_failed(server, reason, self.now())
         self.flush()
 
-    # -- output
-    # ----------------------------------------------------------------------------------------------------
+    # -- output ----------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Take out what the machine has to say, until it has said everything, and set the timer."""
@@ -200,8 +198,7 @@ class Driver:
             case _:
                 self._on_event(event)
 
-    # -- sockets and names
-    # -----------------------------------------------------------------------------------------
+    # -- sockets and names -----------------------------------------------------------------------------------
 
     def _open_socket(self, need: NeedSocket) -> None:
         if self.closed:
@@ -242,8 +239,7 @@ class Driver:
             return
         self._lookups[need.server] = handle
 
-    # -- time
-    # ------------------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------------
 
     def _arm(self, at: float | None) -> None:
         self._asked_for = at
