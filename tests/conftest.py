@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 
 import pytest
+
+
+def pytest_collection_finish() -> None:
+    """Keep what collecting made out of later garbage collections: the leak checks collect after every test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
