@@ -63,6 +63,9 @@ class Candidate:
     extensions: tuple[tuple[str, str], ...] = ()
     """Other name and value pairs of the candidate line, in order (RFC 8839 5.1)."""
 
+    def __str__(self) -> str:
+        return self.to_sdp()
+
     @property
     def transport_address(self) -> Address:
         """Address and port as machines use them."""

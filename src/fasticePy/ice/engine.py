@@ -357,8 +357,8 @@ class Engine:
             self._fail(reason, now)
             return
         self.selector.update(pair.component, now)
-        self._update_state(reason, now)
         self._check_failed(now, f": {reason}")
+        self._update_state(reason, now)
 
     def path_silent(self, path: Path, now: float) -> None:
         """See `ConsentObserver`."""
