@@ -19,7 +19,16 @@ from fasticePy.aio.race import Diary, Race
 from fasticePy.aio.resolver import Resolver
 from fasticePy.aio.servers import IceServer, as_servers
 from fasticePy.aio.trial import Ending, Trial, TrialOptions
-from fasticePy.stun import Attribute, IntegrityKey, mapped_address
+from fasticePy.stun import (
+    Attribute,
+    IntegrityKey,
+    LongTermCredentials,
+    MessageBuilder,
+    MessageClass,
+    Method,
+    mapped_address,
+)
+from fasticePy.stun.client_auth import Credentials
 from fasticePy.stun.discovery import (
     SECURE,
     TRANSPORTS,
@@ -49,6 +58,7 @@ async def query(
     family: Literal[4, 6] | None = None,
     local: str | None = None,
     attributes: Sequence[tuple[int, object]] = (),
+    credentials: Credentials | None = None,
     key: IntegrityKey | None = None,
     timeout: float | None = TIMEOUT,
     ssl_context: ssl.SSLContext | None = None,
@@ -68,7 +78,8 @@ async def query(
 
     `transport` is "udp", "tcp", "tls" or "dtls" (which needs the extra `fasticePy[dtls]`) instead of the URI's own.
     `family` is 4 or 6 for servers of that family alone; `local` a numeric address of this host to ask from.
-    `attributes` go into the request; `key` signs it by the short-term mechanism. `timeout` is in seconds, for
+    `attributes` go into the request. `credentials` are for servers that ask for them, those of an RTCIceServer are used
+    as they are; a `key` signs the request where the attributes that go with it are given. `timeout` is in seconds, for
     all of it; None waits 39.5 s for each server. `ssl_context` replaces the default one, which verifies certificates;
     `server_hostname` is the name to verify when it is not the URI's, and lets `stuns:` have an IP address. `resolver`
     answers instead of the operating system and its name servers.
@@ -76,13 +87,21 @@ async def query(
     Raises StunError, whose text and `attempts` say what was tried and what came back; ParseError for a URI that is
     none; ValueError and TypeError for other mistakes in the arguments.
     """
-    urls = _urls(server, server_hostname)
+    urls, credentials = _read(server, server_hostname, credentials)
     _check(family, transport, timeout)
+    _check_request(attributes, credentials, key)
     source = None if local is None else _numeric(local)
     if source is not None:
         family = _family(source, family)
+    options = TrialOptions(
+        local=source,
+        attributes=tuple(attributes),
+        credentials=credentials,
+        key=key,
+        ssl_context=ssl_context,
+    )
     return await _Query(
-        TrialOptions(local=source, attributes=tuple(attributes), key=key, ssl_context=ssl_context),
+        options,
         transport=transport,
         families=frozenset({4, 6} if family is None else {family}),
         timeout=timeout,
@@ -90,13 +109,22 @@ async def query(
     ).run(urls)
 
 
-def _urls(
-    server: str | ServerUrl | IceServer | Mapping[str, object], tls_name: str | None
-) -> tuple[ServerUrl, ...]:
+def _read(
+    server: str | ServerUrl | IceServer | Mapping[str, object],
+    tls_name: str | None,
+    credentials: Credentials | None,
+) -> tuple[tuple[ServerUrl, ...], Credentials | None]:
+    """The URLs, with the name to verify, and the credentials."""
     if isinstance(server, str):
-        return (parse_server_url(server, tls_name=tls_name),)
-    urls = (server,) if isinstance(server, ServerUrl) else as_servers(server)[0].parsed
-    return tuple(replace(url, tls_name=tls_name) for url in urls) if tls_name else urls
+        return (parse_server_url(server, tls_name=tls_name),), credentials
+    if isinstance(server, ServerUrl):
+        urls: tuple[ServerUrl, ...] = (server,)
+    else:
+        (ice_server,) = as_servers(server)
+        urls = ice_server.parsed
+        if credentials is None and ice_server.username is not None and ice_server.credential is not None:
+            credentials = LongTermCredentials(ice_server.username, ice_server.credential)
+    return tuple(replace(url, tls_name=tls_name) for url in urls) if tls_name else urls, credentials
 
 
 def _check(family: int | None, transport: str | None, timeout: float | None) -> None:
@@ -106,6 +134,17 @@ def _check(family: int | None, transport: str | None, timeout: float | None) -> 
         raise ValueError(f"transport is udp, tcp, tls or dtls, not {transport!r}")
     if timeout is not None and not timeout > 0:
         raise ValueError("timeout is a number of seconds above 0, or None")
+
+
+def _check_request(
+    attributes: Sequence[tuple[int, object]], credentials: Credentials | None, key: IntegrityKey | None
+) -> None:
+    """Raises ValueError and TypeError for what could not be sent to anybody."""
+    if credentials is not None and key is not None:
+        raise ValueError("a request is signed with credentials or with a key")
+    builder = MessageBuilder(Method.BINDING, MessageClass.REQUEST)
+    for attribute, value in attributes:
+        builder.add(attribute, value)
 
 
 def _numeric(local: str) -> str:
@@ -221,12 +260,14 @@ class _Query:
         return QueryResult(
             url=str(url),
             transport=trial.transport,
-            server=trial.address,
+            server=ending.server,
             mapped_address=mapped,
             local_address=ending.local,
             rtt=ending.rtt,
             setup=ending.setup,
             software=message.get(Attribute.SOFTWARE),
+            realm=ending.realm,
+            authenticated=ending.authenticated,
             other_address=message.get(Attribute.OTHER_ADDRESS),
             response_origin=message.get(Attribute.RESPONSE_ORIGIN),
             attempts=self._diary.in_order(),

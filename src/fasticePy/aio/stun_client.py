@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from fasticePy.aio.udp_socket import open_udp_socket
 from fasticePy.machine import Address, Event
 from fasticePy.stun import IntegrityKey, Method, RequestFailed, ResponseReceived, StunAgent
 from fasticePy.stun.agent import Attributes
+from fasticePy.stun.client_auth import Credentials
 
 
 class Channel(Protocol):
@@ -28,8 +30,12 @@ class StunClient:
     It is the `EndpointHandler` of its sockets, and of channels that are attached.
     """
 
-    def __init__(self, agent: StunAgent | None = None) -> None:
+    def __init__(
+        self, agent: StunAgent | None = None, *, on_event: Callable[[Event], None] | None = None
+    ) -> None:
+        """`on_event` hears of what happens to requests before they end: Challenged, Redirected."""
         self.agent = agent or StunAgent(os.urandom)
+        self._on_event = on_event
         self.sends = 0
         """Messages sent."""
         self._loop = asyncio.get_running_loop()
@@ -40,8 +46,9 @@ class StunClient:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def open_udp(self, local: Address) -> int:
-        """Open a UDP socket on a local address (port 0: any); gives its number. Raises OSError and ValueError."""
+    def open_udp(self, local: Address) -> tuple[int, Address]:
+        """Open a UDP socket on a local address (port 0: any). Gives its number, and where it is bound. Raises OSError
+        and ValueError."""
         number = next(self._numbers)
         arguments = (self._loop, number, open_udp_socket(local), self, self.agent.counters)
         endpoint: Endpoint
@@ -51,7 +58,7 @@ class StunClient:
             endpoint = TransportEndpoint(*arguments)
         self._endpoints.append(endpoint)
         self._channels[number] = endpoint
-        return number
+        return number, endpoint.address
 
     def reserve(self) -> int:
         """A socket number for a channel that will be attached."""
@@ -61,10 +68,6 @@ class StunClient:
         """Send what is for socket `number` through `channel`; whoever owns it closes it."""
         self._channels[number] = channel
 
-    def local_address(self, socket: int) -> Address:
-        """Where a UDP socket is bound."""
-        return next(endpoint.address for endpoint in self._endpoints if endpoint.id == socket)
-
     async def request(
         self,
         socket: int,
@@ -72,13 +75,24 @@ class StunClient:
         method: int = Method.BINDING,
         attributes: Attributes = (),
         *,
+        credentials: Credentials | None = None,
         key: IntegrityKey | None = None,
         stream: bool = False,
+        redirects: bool = False,
     ) -> ResponseReceived | RequestFailed:
         """Send a request as `StunAgent.request` does, and return what became of it. When this is cancelled, nothing is
         sent again and an answer means nothing."""
         number = self.agent.request(
-            socket, address, method, attributes, self._loop.time(), key=key, stream=stream
+            socket,
+            address,
+            method,
+            attributes,
+            self._loop.time(),
+            credentials=credentials,
+            key=key,
+            stream=stream,
+            count_sends=not stream,
+            redirects=redirects,
         )
         future: asyncio.Future[ResponseReceived | RequestFailed] = self._loop.create_future()
         self._waiting[number] = future
@@ -116,6 +130,16 @@ class StunClient:
         """No more for now."""
         self._flush()
 
+    def follow(self, request: int, socket: int) -> None:
+        """Answer to Redirected: go on from this socket."""
+        self.agent.follow(request, socket, self._loop.time())
+        self._flush()
+
+    def decline(self, request: int, reason: str) -> None:
+        """Answer to Redirected: there is no way."""
+        self.agent.decline(request, reason, self._loop.time())
+        self._flush()
+
     def socket_error(self, socket: int, address: Address | None, reason: str) -> None:
         """What was sent did not get there, or (address None) the socket or connection is of no more use."""
         self.agent.socket_error(socket, address, reason, self._loop.time())
@@ -142,6 +166,8 @@ class StunClient:
                 future = self._waiting.pop(event.request, None)
                 if future is not None and not future.done():
                     future.set_result(event)
+            elif self._on_event is not None:
+                self._on_event(event)
 
     def _reschedule(self) -> None:
         at = self.agent.next_timer()

@@ -9,6 +9,7 @@ from typing import Literal
 
 from fasticePy.aio.endpoint import EndpointHandler, in_words
 from fasticePy.aio.sockaddr import family_of, from_sockaddr, to_sockaddr
+from fasticePy.aio.tls import in_words as tls_in_words
 from fasticePy.machine import Address
 from fasticePy.stun import ParseError, StreamDecoder
 
@@ -118,7 +119,10 @@ async def open_stream(
     sock: socket.socket, stream: StunStream, *, tls: ssl.SSLContext | None = None, tls_name: str | None = None
 ) -> None:
     """Run `stream` on a connected socket, which it takes over, with `tls` after the server has proven that it is
-    `tls_name`. Raises OSError, of which the errors of `ssl` are."""
-    await asyncio.get_running_loop().create_connection(
-        lambda: stream, sock=sock, ssl=tls, server_hostname=tls_name if tls is not None else None
-    )
+    `tls_name`. Raises TlsError, or another OSError when the connection breaks."""
+    try:
+        await asyncio.get_running_loop().create_connection(
+            lambda: stream, sock=sock, ssl=tls, server_hostname=tls_name if tls is not None else None
+        )
+    except ssl.SSLError as error:
+        raise tls_in_words(error, tls_name or "") from error

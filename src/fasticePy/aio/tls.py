@@ -18,12 +18,30 @@ def client_context(alpn: Alpn) -> ssl.SSLContext:
     return context
 
 
-def explain(error: ssl.SSLError, name: str) -> str:
-    """Why the server was not accepted, in words."""
+class TlsError(OSError):
+    """No TLS or DTLS with this server; the text says why. `certificate` tells whether its certificate is the reason."""
+
+    def __init__(self, text: str, *, certificate: bool = False) -> None:
+        super().__init__(text)
+        self.certificate = certificate
+
+
+def bad_certificate(name: str, reason: str) -> TlsError:
+    """The server did not prove that it is `name`."""
+    return TlsError(f"the certificate is not accepted as that of {name}: {reason}", certificate=True)
+
+
+def in_words(error: ssl.SSLError, name: str) -> TlsError:
+    """An error of `ssl` as people understand it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         message = error.verify_message.rstrip(".")
-        return f"the certificate is not accepted as that of {name}: {message[:1].lower()}{message[1:]}"
+        return bad_certificate(name, f"{message[:1].lower()}{message[1:]}")
     reason = (error.reason or str(error)).lower().replace("_", " ")
-    if reason in ("wrong version number", "record layer failure", "http request"):
-        return f"the server does not speak TLS there ({reason})"
-    return f"the TLS handshake failed: {reason}"
+    if reason in _NO_TLS:
+        return TlsError(f"the server does not speak TLS there ({reason})")
+    return TlsError(f"the TLS handshake failed: {reason}")
+
+
+_NO_TLS = frozenset(
+    {"wrong version number", "record layer failure", "http request", "packet length too long"}
+)

@@ -8,14 +8,26 @@ import os
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from fasticePy.aio.endpoint import in_words
 from fasticePy.aio.host import source_towards
 from fasticePy.aio.stun_client import StunClient
 from fasticePy.aio.stun_stream import StunStream, connect_tcp, open_stream
-from fasticePy.aio.tls import Alpn, client_context, explain
-from fasticePy.machine import Address
-from fasticePy.stun import IntegrityKey, Message, Method, RequestFailed, ResponseReceived, mapped_address
+from fasticePy.aio.tls import Alpn, TlsError, client_context
+from fasticePy.machine import Address, Event
+from fasticePy.stun import (
+    Challenged,
+    ErrorCode,
+    IntegrityKey,
+    Message,
+    Method,
+    Redirected,
+    RequestFailed,
+    ResponseReceived,
+    mapped_address,
+)
+from fasticePy.stun.client_auth import Credentials
 from fasticePy.stun.discovery import Transport
 from fasticePy.stun.outcome import Outcome
 
@@ -26,6 +38,7 @@ class TrialOptions:
 
     local: str | None = None
     attributes: Sequence[tuple[int, object]] = ()
+    credentials: Credentials | None = None
     key: IntegrityKey | None = None
     ssl_context: ssl.SSLContext | None = None
     tls_name: str = ""
@@ -41,9 +54,13 @@ class Ending:
     detail: str
     code: int | None = None
     response: Message | None = None
+    server: Address = ("", 0)
+    """Who answered: another one after a redirection."""
+    local: Address = ("", 0)
     rtt: float | None = None
     setup: float = 0.0
-    local: Address = ("", 0)
+    realm: str | None = None
+    authenticated: bool = False
 
 
 class Trial:
@@ -61,24 +78,25 @@ class Trial:
         self.address = address
         self._options = options
         self._on_established = on_established
-        self._client = StunClient()
+        self._client = StunClient(on_event=self._heard)
+        self._connections: list[_Closable] = []
+        self._locals: dict[int, Address] = {}
         self._waits_for = "answer"
         self._setup = 0.0
+        self._realm: str | None = None
+        self._redirection: asyncio.Task[None] | None = None
 
     async def run(self) -> Ending:
         """Never raises anything but CancelledError."""
         try:
-            if self.transport == "udp":
-                return await self._over_udp()
-            return await self._over_stream()
-        except ssl.SSLCertVerificationError as error:
-            return Ending(outcome="certificate", detail=explain(error, self._options.tls_name))
-        except ssl.SSLError as error:
-            return Ending(outcome="tls", detail=explain(error, self._options.tls_name))
-        except (OSError, ValueError) as error:
+            socket = await self._way_to(self.address, self._options.tls_name)
+            if self.transport in ("tcp", "tls"):
+                self._on_established(self)
+            return await self._ask(socket)
+        except (OSError, ValueError, ImportError) as error:
             return self._not_reached(error)
         finally:
-            await self._client.close()
+            await self._close()
 
     def expired(self, seconds: float) -> Ending:
         """Time was over after `seconds`."""
@@ -91,32 +109,58 @@ class Trial:
         """Another one was faster."""
         return Ending(outcome="overtaken", detail="given up: another address was faster")
 
-    # -- transports
+    # -- the way there
 
-    async def _over_udp(self) -> Ending:
-        local = self._options.local or ("::" if ":" in self.address[0] else "0.0.0.0")
-        socket = self._client.open_udp((local, 0))
-        return await self._ask(socket, self._local(self._client.local_address(socket)))
+    async def _way_to(self, address: Address, tls_name: str) -> int:
+        """A socket of the client from which `address` can be asked. Raises OSError and ValueError."""
+        if self.transport == "udp":
+            return self._open_udp(address)
+        if self.transport == "dtls":
+            return await self._associate(address, tls_name)
+        return await self._connect(address, tls_name)
 
-    async def _over_stream(self) -> Ending:
+    def _open_udp(self, address: Address) -> int:
+        socket, bound = self._client.open_udp(self._any(address))
+        self._locals[socket] = _seen_from(bound, address)
+        return socket
+
+    def _any(self, address: Address) -> Address:
+        """Where to bind a UDP socket that is for `address`."""
+        return self._options.local or ("::" if ":" in address[0] else "0.0.0.0"), 0
+
+    async def _connect(self, address: Address, tls_name: str) -> int:
         loop = asyncio.get_running_loop()
         secure = self.transport == "tls"
         context = await self._context() if secure else None
         began = loop.time()
         self._waits_for = "connection"
         local = self._options.local
-        sock = await connect_tcp((local, 0) if local is not None else None, self.address)
+        sock = await connect_tcp((local, 0) if local is not None else None, address)
         self._waits_for = "end of the TLS handshake" if secure else "answer"
-        stream = StunStream(self._client.reserve(), self.address, self._client)
+        stream = StunStream(self._client.reserve(), address, self._client)
         self._client.attach(stream.id, stream)
-        try:
-            await open_stream(sock, stream, tls=context, tls_name=self._options.tls_name)
-            self._setup = loop.time() - began
-            self._waits_for = "answer"
-            self._on_established(self)
-            return await self._ask(stream.id, stream.local)
-        finally:
-            await stream.close()
+        self._connections.append(stream)
+        await open_stream(sock, stream, tls=context, tls_name=tls_name)
+        self._setup = loop.time() - began
+        self._waits_for = "answer"
+        self._locals[stream.id] = stream.local
+        return stream.id
+
+    async def _associate(self, address: Address, tls_name: str) -> int:
+        from fasticePy.aio.dtls import DtlsChannel  # noqa: PLC0415 - it needs an extra
+
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._waits_for = "end of the DTLS handshake"
+        channel = DtlsChannel(self._client.reserve(), address, self._client, self._client.agent.counters)
+        self._client.attach(channel.id, channel)
+        self._connections.append(channel)
+        options = self._options
+        await channel.open(self._any(address), tls_name, alpn=options.alpn, tls=options.ssl_context)
+        self._setup = loop.time() - began
+        self._waits_for = "answer"
+        self._locals[channel.id] = _seen_from(channel.local, address)
+        return channel.id
 
     async def _context(self) -> ssl.SSLContext:
         if self._options.ssl_context is not None:
@@ -125,28 +169,50 @@ class Trial:
             client_context, self._options.alpn
         )  # it reads hundreds of certificates
 
-    async def _ask(self, socket: int, local: Address) -> Ending:
+    async def _close(self) -> None:
+        if self._redirection is not None:
+            self._redirection.cancel()
+            await asyncio.gather(self._redirection, return_exceptions=True)
+        for connection in self._connections:
+            await connection.close()
+        await self._client.close()
+
+    # -- asking
+
+    async def _ask(self, socket: int) -> Ending:
+        options = self._options
         result = await self._client.request(
             socket,
             self.address,
             Method.BINDING,
-            self._options.attributes,
-            key=self._options.key,
+            options.attributes,
+            credentials=options.credentials,
+            key=options.key,
             stream=self.transport in ("tcp", "tls"),
+            redirects=True,
         )
-        if isinstance(result, ResponseReceived):
-            return self._answered(result, local)
-        return self._failed(result)
+        return self._answered(result) if isinstance(result, ResponseReceived) else self._failed(result)
 
-    def _local(self, bound: Address) -> Address:
-        """Where a socket on a wildcard address sends from."""
-        if bound[0] not in ("0.0.0.0", "::"):
-            return bound
-        return source_towards(self.address[0]) or bound[0], bound[1]
+    def _heard(self, event: Event) -> None:
+        if isinstance(event, Challenged):
+            self._realm = event.realm
+        elif isinstance(event, Redirected):
+            self._redirection = asyncio.ensure_future(self._redirect(event))
+
+    async def _redirect(self, event: Redirected) -> None:
+        """Go on at another server, over the same transport (RFC 8489 10)."""
+        try:
+            socket = await self._way_to(event.alternate, event.domain or self._options.tls_name)
+        except (OSError, ValueError, ImportError) as error:
+            host, port = event.alternate
+            reason = self._not_reached(error).detail
+            self._client.decline(event.request, f"redirected to {host} port {port}: {reason}")
+        else:
+            self._client.follow(event.request, socket)
 
     # -- endings
 
-    def _answered(self, result: ResponseReceived, local: Address) -> Ending:
+    def _answered(self, result: ResponseReceived) -> Ending:
         mapped = mapped_address(result.message)
         assert mapped is not None  # or the machine had failed it
         host = f"[{mapped[0]}]" if ":" in mapped[0] else mapped[0]
@@ -154,15 +220,24 @@ class Trial:
             outcome="ok",
             detail=f"you are {host}:{mapped[1]}",
             response=result.message,
+            server=result.address,
+            local=self._locals[result.socket],
             rtt=result.rtt,
             setup=self._setup,
-            local=local,
+            realm=self._realm,
+            authenticated=result.authenticated,
         )
 
     def _failed(self, result: RequestFailed) -> Ending:
         if result.reason == "timeout":
             return self._silence(result.detail)
-        return Ending(outcome=result.reason, detail=result.detail, code=result.code, response=result.message)
+        asked = result.code == ErrorCode.UNAUTHENTICATED
+        return Ending(
+            outcome="unauthenticated" if asked else result.reason,
+            detail=_printable(result.detail),
+            code=result.code,
+            response=result.message,
+        )
 
     def _silence(self, detail: str) -> Ending:
         """Nobody answered; but perhaps something came."""
@@ -173,16 +248,39 @@ class Trial:
         outcome: Outcome = "integrity violated" if counters["integrity violated"] else "timeout"
         return Ending(outcome=outcome, detail="; ".join([detail, *hints]))
 
-    def _not_reached(self, error: OSError | ValueError) -> Ending:
-        if not isinstance(error, OSError):
+    def _not_reached(self, error: OSError | ValueError | ImportError) -> Ending:
+        """There is no way to the server, and this is why."""
+        if isinstance(error, ImportError):
+            detail = f"DTLS needs pyOpenSSL, which pip install 'fasticePy[dtls]' brings ({error})"
+            return Ending(outcome="unusable", detail=detail)
+        if isinstance(error, ValueError):
             return Ending(outcome="unusable", detail=str(error))
-        if self._waits_for == "answer" and self.transport == "udp":
-            return Ending(outcome="unusable", detail=f"no socket: {_in_words(error)}")
+        if isinstance(error, TlsError):
+            return Ending(outcome="certificate" if error.certificate else "tls", detail=str(error))
         if error.errno in _LOCAL:
             return Ending(outcome="unusable", detail=_in_words(error))
-        if self._waits_for == "connection":
-            return Ending(outcome="unreachable", detail=_in_words(error))
-        return Ending(outcome="closed", detail="the server closed the connection during the TLS handshake")
+        if self._waits_for == "end of the TLS handshake":
+            detail = "the server closed the connection during the TLS handshake"
+            return Ending(outcome="closed", detail=detail)
+        return Ending(outcome="unreachable", detail=_in_words(error))
+
+
+def _seen_from(bound: Address, server: Address) -> Address:
+    """Where a socket that is bound to a wildcard address sends from."""
+    host, port = bound
+    if host in ("0.0.0.0", "::"):
+        host = source_towards(server[0]) or host
+    return host, port
+
+
+def _printable(text: str) -> str:
+    """Without what a server could do to a terminal or a log by its words."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
+class _Closable(Protocol):
+    async def close(self) -> None:
+        """Close it."""
 
 
 def _in_words(error: OSError) -> str:

@@ -81,6 +81,10 @@ class QueryResult:
     """Seconds that the connection took to be made, TLS included; 0 over UDP."""
     software: str | None
     """What the server says that it is (SOFTWARE)."""
+    realm: str | None
+    """The realm whose credentials the server asked for; None when it asked for none."""
+    authenticated: bool
+    """Whether the answer is signed with our credentials: nobody else can have written it."""
     other_address: Address | None
     """OTHER-ADDRESS of a server that can test NATs (RFC 5780 7.4)."""
     response_origin: Address | None
