@@ -14,8 +14,9 @@ from fasticePy.stun.registry import SecurityFeature
 
 LIFE = 600.0
 """Seconds for which a nonce is good."""
+MIN_LIFE = 1.0
 MAX_LIFE = 3600.0
-"""Seconds (RFC 8656 5)."""
+"""Seconds (RFC 8656 5); a nonce knows in which second it was made, not when in it."""
 MAX_AHEAD = 5.0
 """Seconds by which a nonce may come from the future: from another process, whose clock is ahead of ours."""
 MIN_SECRET = 16
@@ -41,9 +42,9 @@ class Nonces:
         self, secret: bytes, *, features: SecurityFeature = SecurityFeature.NONE, life: float = LIFE
     ) -> None:
         """`secret` is random and at least 16 bytes long; processes that share it must share a clock too. A nonce is
-        good for `life` seconds, 3600 at most. Raises ValueError otherwise."""
-        if not 0 < life <= MAX_LIFE:
-            raise ValueError(f"a nonce lives for up to {MAX_LIFE:g} s (RFC 8656 5), not {life:g} s")
+        good for `life` seconds, 1 to 3600. Raises ValueError otherwise."""
+        if not MIN_LIFE <= life <= MAX_LIFE:
+            raise ValueError(f"a nonce lives for {MIN_LIFE:g} to {MAX_LIFE:g} s (RFC 8656 5), not {life:g} s")
         self._cookie = nonce_cookie(features)
         self._life = life
         self._keys: tuple[MacKey, ...] = (_key(secret),)
