@@ -433,6 +433,18 @@ def test_time_that_goes_back_a_little(step):
     assert all(each.rtt is None or each.rtt >= 0 for each in pair.left.agent.pairs)
 
 
+def test_an_answer_that_comes_before_its_request_by_the_clock():
+    """The clock goes back while a check is under way: the answer counts, and no round trip is negative."""
+    script = scripted()
+    script.meet()
+    check = script.peer.next_check()
+    script.agent.datagram_received(
+        script.pair().socket, script.peer.build_answer(check), script.peer.address(), -0.25
+    )
+    assert script.pair().valid
+    assert script.pair().rtt == 0.0
+
+
 @pytest.mark.parametrize("step", [3.0, 12.0, 24.0])
 def test_time_that_jumps_forward(step):
     """A clock that leaps ahead by less than the expiry of consent: silence may be told, but the session lives."""

@@ -71,7 +71,8 @@ class Transactions:
         """End it: it was answered. Gives the round-trip time in seconds, or None when it was sent more than once,
         because then nobody knows which send was answered (Karn's algorithm, RFC 8489 6.2.1)."""
         self.forget(transaction)
-        return now - transaction.started_at if transaction.sends == 1 else None
+        # never negative, though a clock may have gone back
+        return max(0.0, now - transaction.started_at) if transaction.sends == 1 else None
 
     def cancel(self, transaction: Transaction, now: float) -> None:
         """Stop retransmitting. A late response still counts, for as long as the transaction would have lasted;
