@@ -345,7 +345,7 @@ def test_connections_are_limited_in_number() -> None:
                 await until(lambda: server.connections == 2)
                 async with connection(server) as (reader, _):
                     assert await ended(reader)
-                assert server.counters["tcp connection refused: too many"] == 1
+                assert server.counters["connection refused: too many"] == 1
             await until(lambda: server.connections == 0)
             async with connection(server) as (reader, writer):  # there is room again
                 writer.write(request())
@@ -365,7 +365,7 @@ def test_connections_are_limited_per_source() -> None:
             async with connection(server, local_addr=("127.0.0.2", 0)) as (reader, writer):
                 writer.write(request())
                 assert mapped(await read_message(reader))
-            assert server.counters["tcp connection refused: too many from one source"] == 1
+            assert server.counters["connection refused: too many from one source"] == 1
 
     run(main)
 
@@ -466,7 +466,7 @@ def test_many_half_messages_hold_little_and_end() -> None:
                 writer.write(b"\0\1\7\xd0" + request()[4:] + bytes(1000))
                 writers.append(writer)
             await until(lambda: server.counters["tcp connection without a message"] == 40)
-            assert server.counters["tcp connection refused: too many from one source"] == 20
+            assert server.counters["connection refused: too many from one source"] == 20
             assert server.connections == 0
             for writer in writers:
                 writer.transport.abort()

@@ -1,17 +1,34 @@
-"""A TCP connection of a server: whole messages in, answers out, and an end for whoever wastes it."""
+"""A TCP connection of a server: whole messages in, answers out, and an end for whoever wastes it.
+
+Where TLS is served, the first byte tells whether the client speaks it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+import ssl
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from fasticePy.aio.sockaddr import from_sockaddr
 from fasticePy.machine import Address
 from fasticePy.server.limits import ServerLimits
+from fasticePy.server.tls import HANDSHAKE_BYTE, TlsFilter
 from fasticePy.stun import ParseError, StreamDecoder
 
 _NO_STUN = "tcp stream that is not STUN, or a message longer than the limit"
+_NO_TLS = "tcp stream without tls on a port for tls"
 _NOT_READING = "tcp client that does not read"
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Which streams a port takes."""
+
+    tls: ssl.SSLContext | None = None
+    """What TLS is spoken with; None: it is not."""
+    plain: bool = True
+    """Whether streams without TLS are taken."""
 
 
 class ConnectionOwner(Protocol):
@@ -28,7 +45,7 @@ class ConnectionOwner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One client over TCP. `id` is the socket's number for the machine."""
+    """One client over TCP or TLS. `id` is the socket's number for the machine."""
 
     def __init__(
         self,
@@ -37,6 +54,7 @@ class Connection(asyncio.Protocol):
         limits: ServerLimits,
         decoder: StreamDecoder,
         loop: asyncio.AbstractEventLoop,
+        security: Security,
     ) -> None:
         self.id = id
         self.remote: Address = ("", 0)
@@ -44,6 +62,9 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._decoder = decoder
         self._loop = loop
+        self._security = security
+        self._begun = False
+        self._tls: TlsFilter | None = None
         self._transport: asyncio.Transport | None = None
         self._reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -53,11 +74,23 @@ class Connection(asyncio.Protocol):
         self._unfinished_since: float | None = None
         self._used = False
 
+    @property
+    def protocol(self) -> Literal["tcp", "tls"]:
+        """What carries the messages."""
+        return "tcp" if self._tls is None else "tls"
+
     def send(self, data: bytes, address: Address) -> bool:
         """Send one message; False when the connection is going down."""
         if self._transport is None or self._transport.is_closing():
             return False
-        self._transport.write(data)
+        if self._tls is None:
+            self._transport.write(data)
+            return True
+        try:
+            self._tls.send(data)
+        except ssl.SSLError:
+            return False
+        self._transport.write(self._tls.take())
         return True
 
     def abort(self, reason: str) -> None:
@@ -86,6 +119,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if not self._begun and not self._begin(data[0]):
+            return
+        if self._tls is not None:
+            data = self._decrypt(self._tls, data)
+            if not data:
+                return
         try:
             messages = self._decoder.feed(data)
         except ParseError:
@@ -96,6 +135,8 @@ class Connection(asyncio.Protocol):
             self._owner.messages_received(self, messages)
         if self._decoder.error is not None:
             self._close(_NO_STUN)
+        elif self._tls is not None and self._tls.ended:
+            self._close(None)
 
     def eof_received(self) -> bool:
         """The client sends no more: what it asked for still goes out (RFC 8489 6.2.2), then we close."""
@@ -126,9 +167,43 @@ class Connection(asyncio.Protocol):
         """End it once our answers have gone out."""
         if self._reason is None:
             self._reason = reason
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.close()
-            self._expect(self._limits.stalled, _NOT_READING)
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._tls is not None:
+            self._tls.finish()
+            self._transport.write(self._tls.take())
+        self._transport.close()
+        self._expect(self._limits.stalled, _NOT_READING)
+
+    # -- TLS
+
+    def _begin(self, first: int) -> bool:
+        """The first byte is here. Whether the stream may go on; a TLS handshake without TLS is just no STUN."""
+        self._begun = True
+        if self._security.tls is not None and first == HANDSHAKE_BYTE:
+            self._tls = TlsFilter(self._security.tls)
+            self._expect(self._limits.handshake, "tls handshake that does not end")
+        elif not self._security.plain:
+            self.abort(_NO_TLS)
+            return False
+        return True
+
+    def _decrypt(self, tls: TlsFilter, data: bytes) -> bytes:
+        """The plaintext, perhaps none; the handshake is done on the way."""
+        assert self._transport is not None
+        established = tls.established
+        try:
+            plaintext = tls.receive(data)
+        except ssl.SSLError:
+            self._transport.write(tls.take())  # the alert that tells the client why
+            self._close("tls handshake failed" if not tls.established else "tls stream broken")
+            return b""
+        self._transport.write(tls.take())
+        if tls.established and not established:
+            self._expect(self._limits.first_message, "tcp connection without a message")
+        if tls.ended and not plaintext:
+            self._close(None)
+        return plaintext
 
     # -- deadlines
 

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from fasticePy.aio.host import host_addresses
 from fasticePy.aio.interfaces import AddressPolicy, select
@@ -21,6 +22,32 @@ PORT_TRIES = 16
 """How many ports are tried when any will do but UDP and TCP must both have it."""
 
 _IN_USE = frozenset({errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)})
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address to listen on, and what for."""
+
+    address: Address
+    udp: bool
+    tcp: bool
+    secure: bool = False
+    """Nothing without TLS or DTLS is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The sockets of a listener."""
+
+    listener: Listener
+    udp: socket.socket | None
+    tcp: socket.socket | None
+
+    def close(self) -> None:
+        """Close those that nobody has taken over."""
+        for sock in (self.udp, self.tcp):
+            if sock is not None:
+                sock.close()
 
 
 def parse_listen(text: str) -> Address:
@@ -55,16 +82,18 @@ def local_addresses(host: str) -> list[str]:
     return list(addresses) or ["127.0.0.1" if version == 4 else "::1"]
 
 
-def expand_wildcards(listen: Iterable[Address]) -> list[Address]:
+def expand_wildcards(listeners: Iterable[Listener]) -> list[Listener]:
     """Where a wildcard socket could not answer from the address that was asked, one on each address of the host."""
-    addresses: list[Address] = []
-    for host, port in listen:
+    expanded: list[Listener] = []
+    for listener in listeners:
+        host, port = listener.address
         if wildcard.AVAILABLE or not is_wildcard(host):
-            addresses.append((host, port))
+            expanded.append(listener)
             continue
         loopback = "::1" if ":" in host else "127.0.0.1"
-        addresses += [(each, port) for each in dict.fromkeys([*local_addresses(host), loopback])]
-    return addresses
+        hosts = dict.fromkeys([*local_addresses(host), loopback])
+        expanded += [replace(listener, address=(each, port)) for each in hosts]
+    return expanded
 
 
 def open_tcp_socket(address: Address) -> socket.socket:
@@ -99,25 +128,20 @@ def open_pair(address: Address, *, udp: bool, tcp: bool) -> tuple[socket.socket 
     raise AssertionError("unreachable")
 
 
-def open_all(
-    addresses: Iterable[Address], *, udp: bool, tcp: bool
-) -> tuple[list[socket.socket], list[socket.socket]]:
-    """The UDP and the TCP sockets for all addresses, or, when one cannot be had, none and an OSError that names it."""
-    udp_sockets: list[socket.socket] = []
-    tcp_sockets: list[socket.socket] = []
+def open_all(listeners: Iterable[Listener]) -> list[Opened]:
+    """The sockets of all listeners, or, when one cannot be had, none and an OSError that names it."""
+    opened: list[Opened] = []
     try:
-        for address in addresses:
+        for listener in listeners:
+            host, port = listener.address
             try:
-                pair = open_pair(address, udp=udp, tcp=tcp)
+                pair = open_pair(listener.address, udp=listener.udp, tcp=listener.tcp)
             except OSError as error:
-                host = f"[{address[0]}]" if ":" in address[0] else address[0]
-                raise OSError(
-                    error.errno, f"cannot listen on {host}:{address[1]}: {error.strerror}"
-                ) from error
-            udp_sockets += [sock for sock in pair[:1] if sock]
-            tcp_sockets += [sock for sock in pair[1:] if sock]
+                where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+            opened.append(Opened(listener, *pair))
     except BaseException:
-        for sock in udp_sockets + tcp_sockets:
-            sock.close()
+        for each in opened:
+            each.close()
         raise
-    return udp_sockets, tcp_sockets
+    return opened
