@@ -47,6 +47,9 @@ TIMEOUT = 10.0
 """Seconds for everything: resolution, connecting, the answer."""
 PATIENCE = 45.0
 """Seconds for one server when there is no limit: a transaction takes 39.5 (RFC 8489 6.2), and names some more."""
+RECORDS_SHARE = 3
+"""Service records may take the third part of the time; some networks never answer such questions, and there are the
+addresses of the host and the server itself to be asked after that."""
 MAX_SAID = 6
 """Attempts that the text of an error names; `attempts` has all."""
 
@@ -241,7 +244,7 @@ class _Query:
             return ()
         asking = asyncio.ensure_future(self._resolver.records(question))
         try:
-            await asyncio.wait({asking}, timeout=max(0.0, deadline - began))
+            await asyncio.wait({asking}, timeout=max(0.0, deadline - began) / RECORDS_SHARE)
         finally:
             asking.cancel()
             await asyncio.wait({asking})

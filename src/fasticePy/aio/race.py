@@ -85,7 +85,9 @@ class Race:
         )
         self._found: list[Address] = []
         self._resolved = False
-        self._news = asyncio.Event()
+        self._news: asyncio.Future[None] = (
+            self._loop.create_future()
+        )  # done when the lookup has found something
         self._running: dict[asyncio.Task[Ending], tuple[Trial, float]] = {}
 
     async def run(self) -> tuple[Trial, Ending] | None:
@@ -128,7 +130,7 @@ class Race:
         """See `LookupHandler`."""
         self._found += addresses
         self._schedule.add(addresses, self._loop.time(), final=final)
-        self._news.set()
+        self._tell()
         if final:
             self._resolved = True
             self._note_lookup("ok" if self._found else "unresolved", self._hosts() or "no addresses")
@@ -137,8 +139,12 @@ class Race:
         """See `LookupHandler`."""
         self._resolved = True
         self._schedule.add((), self._loop.time(), final=True)
-        self._news.set()
+        self._tell()
         self._note_lookup("unresolved", reason)
+
+    def _tell(self) -> None:
+        if not self._news.done():
+            self._news.set_result(None)
 
     def _note_unfinished(self, expired: bool, now: float) -> None:
         if self._found or not expired:
@@ -165,16 +171,13 @@ class Race:
         """Wait until something happens. Gives the trial that won, if one did."""
         at = self._schedule.next_timer()
         until = self._deadline if at is None else min(at, self._deadline)
-        news = asyncio.ensure_future(self._news.wait())
-        try:
-            await asyncio.wait(
-                {news, *self._running},
-                timeout=max(0.0, until - self._loop.time()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            news.cancel()
-        self._news.clear()
+        await asyncio.wait(
+            {self._news, *self._running},
+            timeout=max(0.0, until - self._loop.time()),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if self._news.done():
+            self._news = self._loop.create_future()
         for task in [task for task in self._running if task.done()]:
             won = self._ended(task, *self._running.pop(task))
             if won is not None:

@@ -231,9 +231,13 @@ class Trial:
     def _failed(self, result: RequestFailed) -> Ending:
         if result.reason == "timeout":
             return self._silence(result.detail)
-        asked = result.code == ErrorCode.UNAUTHENTICATED
+        outcome: Outcome = result.reason
+        if result.code == ErrorCode.UNAUTHENTICATED:
+            outcome = "unauthenticated"
+        elif outcome == "unreachable" and self._setup and self._redirection is None:
+            outcome = "closed"  # there was a connection
         return Ending(
-            outcome="unauthenticated" if asked else result.reason,
+            outcome=outcome,
             detail=_printable(result.detail),
             code=result.code,
             response=result.message,
