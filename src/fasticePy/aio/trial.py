@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fasticePy.aio.endpoint import in_words
 from fasticePy.aio.host import source_towards
 from fasticePy.aio.stun_client import StunClient
 from fasticePy.aio.stun_stream import StunStream, connect_tcp, open_stream
@@ -289,7 +288,7 @@ class _Closable(Protocol):
 
 def _in_words(error: OSError) -> str:
     """asyncio puts texts of its own into errors of `connect`."""
-    return os.strerror(error.errno).lower() if error.errno else in_words(error)
+    return os.strerror(error.errno).lower() if error.errno else str(error.strerror or error)
 
 
 _HINTS = {
