@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fasticePy.aio.host import source_towards
 from fasticePy.aio.resolver import Lookup, Resolver
@@ -171,8 +172,9 @@ class Race:
         """Wait until something happens. Gives the trial that won, if one did."""
         at = self._schedule.next_timer()
         until = self._deadline if at is None else min(at, self._deadline)
+        endings: set[asyncio.Future[Any]] = {self._news, *self._running}
         await asyncio.wait(
-            {self._news, *self._running},
+            endings,
             timeout=max(0.0, until - self._loop.time()),
             return_when=asyncio.FIRST_COMPLETED,
         )
