@@ -74,7 +74,7 @@ STAGES = ("gathered", "early", "checking", "connected", "completed", "consent", 
 # -- checks that are not the peer's ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "closed"])
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in ("failed", "closed")])
 @pytest.mark.parametrize("controlling", [True, False])
 def test_a_check_with_a_wrong_password_teaches_nothing(stage, controlling):
     """Security 4d 2: 401 or silence; no candidate, no triggered check, no address, consent as it was."""
@@ -171,7 +171,7 @@ def test_a_username_that_is_no_text():
     assert script.peer.responses[-1].message_class == MessageClass.SUCCESS
 
 
-@pytest.mark.parametrize("stage", ["checking", "completed", "failed"])
+@pytest.mark.parametrize("stage", ["checking", "completed"])
 def test_a_check_of_somebody_else_who_has_our_password_teaches_nothing(stage):
     """Security 4d 2: right integrity, but the second half of USERNAME is not our peer's (another branch of a forked
     call). RFC 8445 7.3 has it answered; it makes no candidate, no triggered check, no path, and no role."""
@@ -241,7 +241,7 @@ def test_a_bad_fingerprint_is_silence_and_never_data(stage):
     assert len(script.sim.network.sent(script.node.host)) == sent
     assert snapshot(script) == before
     assert script.node.data == []
-    if stage != "closed":
+    if stage not in ("failed", "closed"):
         assert script.counted("drop.request.fingerprint") == 2
 
 

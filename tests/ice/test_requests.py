@@ -346,16 +346,20 @@ def test_a_closed_agent_answers_nothing(script):
     assert answered(script) is None
 
 
-def test_a_failed_agent_answers_but_starts_nothing():
-    """After the failure nothing leaves by itself: no check, no role change, no nomination."""
+def test_a_failed_agent_is_silent():
+    """After the failure nothing leaves: no check, and no answer that would let the peer believe in a path."""
     script = scripted(controlling=False)
     script.meet(end=True)
     script.sim.run_until(lambda: script.agent.state == "failed", 60)
     script.peer.take_checks()
-    answer = answered(script, use_candidate=True)
-    assert answer.message_class == MessageClass.SUCCESS
-    assert answered(script, controlling=False, tiebreaker=0).message_class == MessageClass.SUCCESS
+    ids = [
+        script.peer.request(use_candidate=True),
+        script.peer.request(controlling=False, tiebreaker=0),
+        script.peer.request(key=IntegrityKey.short_term("x" * 22)),
+    ]
     script.sim.run_for(100)
+    assert [script.peer.answer_to(id) for id in ids] == [None] * 3
+    assert script.counted("drop.request.ended") == 3
     assert script.peer.take_checks() == []
     assert script.agent.role == "controlled"
     assert script.agent.next_timer() is None

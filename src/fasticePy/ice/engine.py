@@ -191,6 +191,10 @@ class Engine:
 
     def _request_received(self, message: Message, socket: int, address: Address, now: float) -> None:
         count = self.session.outbox.count
+        if self.ended:
+            # an answer would let the peer believe in a path, and keep its consent, while nobody listens here
+            count("drop.request.ended")
+            return
         if not message.verify_fingerprint():  # RFC 8445 7.2.4: demanded in every check
             count("drop.request.fingerprint")
             return
@@ -203,7 +207,7 @@ class Engine:
             return
         if self._foreign(check):
             return
-        if switch and not self.ended:
+        if switch:
             self.switch_role("the peer has our role and the larger tie-breaker, or the smaller", now)
         path = self.paths.validate(socket, address, now)
         if path is None:
@@ -212,7 +216,7 @@ class Engine:
         self.path_returned(path, now)
         if self.session.remote is None:
             self._remember_early(check)
-        elif not self.ended:
+        else:
             self._learn_from(check, now)
 
     def _foreign(self, check: InboundCheck) -> bool:
