@@ -15,6 +15,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _COMMON_NAME_LENGTH = 64  # RFC 5280, ub-common-name
 _EXPONENT = 65537
 _RSA_BITS = 2048
+_KEY_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    key_cert_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def make(names: Sequence[str], *, days: float, rsa: bool) -> tuple[bytes, bytes]:
@@ -29,6 +40,8 @@ def make(names: Sequence[str], *, days: float, rsa: bool) -> tuple[bytes, bytes]
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         # its own authority, for those who trust it
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_KEY_USAGE, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, SHA256())
     )
