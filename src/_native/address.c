@@ -31,7 +31,8 @@ static size_t parse_v6(const char *s, size_t n, uint8_t ip[16]) {
     while (i < n) {
         const size_t start = i;
         unsigned value = 0;
-        while (i < n && i - start < 4 && hex_digit(s[i]) >= 0) value = value << 4 | (unsigned)hex_digit(s[i++]);
+        for (int digit; i < n && i - start < 4 && (digit = hex_digit(s[i])) >= 0; i++)
+            value = value << 4 | (unsigned)digit;
         if (i == start) return 0;
         if (i < n && s[i] == '.') {                 /* the last 32 bits in dotted form */
             if (used > 12 || !parse_v4(s + start, n - start, out + used)) return 0;

@@ -43,19 +43,32 @@ cdef Kind kind_of_first_byte(unsigned first) noexcept nogil:
     return KIND_QUIC
 
 
-def classify(data, bint from_turn_server=True):
-    """What a datagram is by its first byte (RFC 7983 7, RFC 9443 3): a number of `PacketKind`.
-
-    ChannelData comes from a TURN server in use and from nobody else; from others the same bytes are QUIC.
-    """
+cdef inline Kind kind_of(object data, bint from_turn_server) except <Kind>-1:
     cdef View view
     cdef Kind kind
     open_view(data, &view)
     kind = kind_of_first_byte(view.p[0]) if view.n else KIND_EMPTY
     close_view(&view)
-    if kind == KIND_CHANNEL_DATA and not from_turn_server:
-        return <int>KIND_QUIC
-    return <int>kind
+    return KIND_QUIC if kind == KIND_CHANNEL_DATA and not from_turn_server else kind
+
+
+def classify(data, bint from_turn_server=True):
+    """What a datagram is by its first byte (RFC 7983 7, RFC 9443 3): a number of `PacketKind`.
+
+    ChannelData comes from a TURN server in use and from nobody else; from others the same bytes are QUIC.
+    """
+    return <int>kind_of(data, from_turn_server)
+
+
+def classify_all(datagrams, bint from_turn_server=True):
+    """What each of several datagrams is: a `bytes` with one number of `PacketKind` for each, as `classify` gives it."""
+    cdef tuple given = tuple(datagrams)         # the caller's list may change meanwhile
+    cdef bytes kinds = PyBytes_FromStringAndSize(NULL, len(given))
+    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(kinds)
+    for data in given:
+        out[0] = <uint8_t>kind_of(data, from_turn_server)
+        out += 1
+    return kinds
 
 
 @cython.final

@@ -1,4 +1,5 @@
 #include "hmac.h"
+#include "bytes.h"
 #include "sha1.h"
 #include "sha256.h"
 #include <string.h>
@@ -62,7 +63,8 @@ void fi_hmac_sha256(const uint32_t key[FI_KEY_WORDS], const uint8_t *first, cons
 }
 
 int fi_equal(const uint8_t *a, const uint8_t *b, size_t n) {
-    volatile uint8_t difference = 0;                /* volatile: no early exit by a clever compiler */
-    for (size_t i = 0; i < n; i++) difference |= (uint8_t)(a[i] ^ b[i]);
+    volatile uint32_t difference = 0;               /* volatile: no early exit by a clever compiler */
+    for (; n >= 4; a += 4, b += 4, n -= 4) difference |= fi_get_u32(a) ^ fi_get_u32(b);
+    while (n--) difference |= (uint32_t)(*a++ ^ *b++);
     return difference == 0;
 }

@@ -4,6 +4,8 @@
 #include <string.h>
 #if defined(FI_X86_64)
 #  include <immintrin.h>
+#elif defined(FI_ARM64_SHA)
+#  include <arm_neon.h>
 #endif
 
 const uint32_t fi_sha1_start[5] = {0x67452301u, 0xEFCDAB89u, 0x98BADCFEu, 0x10325476u, 0xC3D2E1F0u};
@@ -65,6 +67,41 @@ FI_TARGET("sha,sse4.1") static void sha1_shani(uint32_t state[5], const uint8_t 
     _mm_storeu_si128((__m128i *)(void *)state, _mm_shuffle_epi32(abcd, 0x1B));
     state[4] = (uint32_t)_mm_extract_epi32(e, 3);
 }
+#elif defined(FI_ARM64_SHA)
+/* Four rounds; the message words of four groups later are made in place of the ones just used. */
+#define GROUP(rounds, i) do { \
+        const uint32x4_t wk = vaddq_u32(m[(i) % 4], k[(i) / 5]); \
+        const uint32_t e_next = vsha1h_u32(vgetq_lane_u32(abcd, 0)); \
+        abcd = rounds(abcd, e, wk); \
+        e = e_next; \
+        if ((i) < 16) \
+            m[(i) % 4] = vsha1su1q_u32(vsha1su0q_u32(m[(i) % 4], m[((i) + 1) % 4], m[((i) + 2) % 4]), \
+                                       m[((i) + 3) % 4]); \
+    } while (0)
+#define GROUPS(rounds, i) do { \
+        GROUP(rounds, i); GROUP(rounds, (i) + 1); GROUP(rounds, (i) + 2); GROUP(rounds, (i) + 3); \
+        GROUP(rounds, (i) + 4); } while (0)
+
+FI_TARGET_SHA static void sha1_arm(uint32_t state[5], const uint8_t *p, size_t blocks) {
+    const uint32x4_t k[4] = {vdupq_n_u32(0x5A827999u), vdupq_n_u32(0x6ED9EBA1u), vdupq_n_u32(0x8F1BBCDCu),
+                             vdupq_n_u32(0xCA62C1D6u)};
+    uint32x4_t abcd = vld1q_u32(state);
+    uint32_t e = state[4];
+    for (; blocks; blocks--, p += 64) {
+        const uint32x4_t abcd_before = abcd;
+        const uint32_t e_before = e;
+        uint32x4_t m[4];
+        for (int i = 0; i < 4; i++) m[i] = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(p + 16 * i)));
+        GROUPS(vsha1cq_u32, 0);
+        GROUPS(vsha1pq_u32, 5);
+        GROUPS(vsha1mq_u32, 10);
+        GROUPS(vsha1pq_u32, 15);
+        abcd = vaddq_u32(abcd, abcd_before);
+        e += e_before;
+    }
+    vst1q_u32(state, abcd);
+    state[4] = e;
+}
 #endif
 
 fi_sha1_fn fi_sha1_compress = fi_sha1_portable;
@@ -73,8 +110,9 @@ const char *fi_sha1_init(unsigned cpu) {
     (void)cpu;
 #if defined(FI_X86_64)
     if (cpu & FI_CPU_SHANI) { fi_sha1_compress = sha1_shani; return "sha-ni"; }
+#elif defined(FI_ARM64_SHA)
+    if (cpu & FI_CPU_ARM_SHA1) { fi_sha1_compress = sha1_arm; return "armv8"; }
 #endif
-    /* ARMv8 (FI_CPU_ARM_SHA1, FI_TARGET_SHA) has its place here. */
     return "portable";
 }
 

@@ -4,6 +4,8 @@
 #include <string.h>
 #if defined(FI_X86_64)
 #  include <immintrin.h>
+#elif defined(FI_ARM64_SHA)
+#  include <arm_neon.h>
 #endif
 
 const uint32_t fi_sha256_start[8] = {0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au,
@@ -72,6 +74,31 @@ FI_TARGET("sha,sse4.1") static void sha256_shani(uint32_t state[8], const uint8_
     _mm_storeu_si128((__m128i *)(void *)state, _mm_blend_epi16(feba, dchg, 0xF0));
     _mm_storeu_si128((__m128i *)(void *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
+#elif defined(FI_ARM64_SHA)
+/* Four rounds; the message words of four groups later are made in place of the ones just used. */
+#define GROUP(i) do { \
+        const uint32x4_t wk = vaddq_u32(m[(i) % 4], vld1q_u32(K + 4 * (i))), abcd_in = abcd; \
+        abcd = vsha256hq_u32(abcd, efgh, wk); \
+        efgh = vsha256h2q_u32(efgh, abcd_in, wk); \
+        if ((i) < 12) \
+            m[(i) % 4] = vsha256su1q_u32(vsha256su0q_u32(m[(i) % 4], m[((i) + 1) % 4]), m[((i) + 2) % 4], \
+                                         m[((i) + 3) % 4]); \
+    } while (0)
+
+FI_TARGET_SHA static void sha256_arm(uint32_t state[8], const uint8_t *p, size_t blocks) {
+    uint32x4_t abcd = vld1q_u32(state), efgh = vld1q_u32(state + 4);
+    for (; blocks; blocks--, p += 64) {
+        const uint32x4_t abcd_before = abcd, efgh_before = efgh;
+        uint32x4_t m[4];
+        for (int i = 0; i < 4; i++) m[i] = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(p + 16 * i)));
+        GROUP(0); GROUP(1); GROUP(2); GROUP(3); GROUP(4); GROUP(5); GROUP(6); GROUP(7);
+        GROUP(8); GROUP(9); GROUP(10); GROUP(11); GROUP(12); GROUP(13); GROUP(14); GROUP(15);
+        abcd = vaddq_u32(abcd, abcd_before);
+        efgh = vaddq_u32(efgh, efgh_before);
+    }
+    vst1q_u32(state, abcd);
+    vst1q_u32(state + 4, efgh);
+}
 #endif
 
 fi_sha256_fn fi_sha256_compress = fi_sha256_portable;
@@ -80,8 +107,9 @@ const char *fi_sha256_init(unsigned cpu) {
     (void)cpu;
 #if defined(FI_X86_64)
     if (cpu & FI_CPU_SHANI) { fi_sha256_compress = sha256_shani; return "sha-ni"; }
+#elif defined(FI_ARM64_SHA)
+    if (cpu & FI_CPU_ARM_SHA256) { fi_sha256_compress = sha256_arm; return "armv8"; }
 #endif
-    /* ARMv8 (FI_TARGET_SHA, and a bit beside FI_CPU_ARM_SHA1) has its place here. */
     return "portable";
 }
 

@@ -14,6 +14,7 @@ from fasticePy._version import __version__
 from fasticePy.aio import Agent, IceServer
 from fasticePy.errors import IceError, ParseError, StateError
 from fasticePy.ice import Candidate, CandidatePair, Description, IceFailed, Limits, Report, Timeouts
+from fasticePy.stun.kernels import NativeFeatures, native_features
 from fasticePy.stun.outcome import StunError
 
 __all__ = [
@@ -25,10 +26,12 @@ __all__ = [
     "IceFailed",
     "IceServer",
     "Limits",
+    "NativeFeatures",
     "ParseError",
     "Report",
     "StateError",
     "StunError",
     "Timeouts",
     "__version__",
+    "native_features",
 ]

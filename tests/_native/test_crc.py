@@ -37,7 +37,7 @@ def test_the_check_value(kernel: Callable[[bytes], int]) -> None:
 
 
 def test_the_chosen_kernel_has_a_name() -> None:
-    assert crc.IMPLEMENTATION in {"pclmul", "arm-crc32", "table"}
+    assert crc.IMPLEMENTATION in {"pclmul", "armv8", "portable"}
 
 
 def test_large_input() -> None:

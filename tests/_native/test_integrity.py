@@ -93,14 +93,14 @@ def test_misuse_is_told() -> None:
 
 
 def test_the_chosen_kernels_have_names() -> None:
-    assert integrity.SHA1_IMPLEMENTATION in {"sha-ni", "portable"}
-    assert integrity.SHA256_IMPLEMENTATION in {"sha-ni", "portable"}
+    assert integrity.SHA1_IMPLEMENTATION in {"sha-ni", "armv8", "portable"}
+    assert integrity.SHA256_IMPLEMENTATION in {"sha-ni", "armv8", "portable"}
 
 
 PORTABLE_RUN = """
 import hmac
 from fasticePy._native import crc, integrity
-assert crc.IMPLEMENTATION == "table", crc.IMPLEMENTATION
+assert crc.IMPLEMENTATION == "portable", crc.IMPLEMENTATION
 assert integrity.SHA1_IMPLEMENTATION == integrity.SHA256_IMPLEMENTATION == "portable"
 for size in (0, 22, 64, 65, 200):
     secret = bytes(range(size))

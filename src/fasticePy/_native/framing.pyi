@@ -1,8 +1,12 @@
+from collections.abc import Iterable
 from typing import Literal, final
 
 from typing_extensions import Never
 
 def classify(data: bytes | bytearray | memoryview, from_turn_server: bool = True) -> int: ...
+def classify_all(
+    datagrams: Iterable[bytes | bytearray | memoryview], from_turn_server: bool = True
+) -> bytes: ...
 def rfc4571_frame(data: bytes | bytearray | memoryview) -> bytes: ...
 
 @final

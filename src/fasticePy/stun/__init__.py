@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from fasticePy._native.framing import ChannelData, StreamDecoder, classify, rfc4571_frame
+from fasticePy._native.framing import ChannelData, StreamDecoder, classify, classify_all, rfc4571_frame
 from fasticePy._native.stun import Message, MessageBuilder, ParseError, is_stun, parse
 from fasticePy.stun.agent import StunAgent
 from fasticePy.stun.client_auth import LongTermCredentials, ShortTermCredentials, TokenCredentials
@@ -78,6 +78,7 @@ __all__ = [
     "Transaction",
     "Transactions",
     "classify",
+    "classify_all",
     "is_stun",
     "long_term_key",
     "mapped_address",
