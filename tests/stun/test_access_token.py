@@ -330,6 +330,8 @@ def test_what_is_left_of_a_token_is_told():
     assert (grant.username, grant.algorithm, grant.lifetime) == ("kid-1", None, pytest.approx(85.0))
     assert desk.authenticator.check(later, CLIENT, 1000.0).code == 401
     assert isinstance(desk.authenticator.check(later, CLIENT, 1400.0, session=grant), Grant)
+    other = Grant("kid-2", grant.keys, sha256=False, lifetime=85.0)
+    assert desk.authenticator.check(later, CLIENT, 1400.0, session=other).code == 401
 
 
 def test_client_and_server_meet():

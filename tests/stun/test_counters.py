@@ -92,6 +92,15 @@ def test_a_new_transaction_counts_from_one():
     assert second.get(COUNTER) == (2, 0)
     (third,) = sends(agent, 0.6)
     assert third.get(COUNTER) == (1, 0)
+    assert len(agent.take_events()) == 1
+    event = answer(
+        agent,
+        third.transaction_id,
+        0.85,
+        (COUNTER, (1, 0)),
+        key=stun.IntegrityKey.long_term("user", "realm", "pass"),
+    )
+    assert event.rtt == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(("number", "rtt"), [(1, 1.75), (2, 1.25), (3, 0.25)])

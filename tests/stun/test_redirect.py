@@ -27,6 +27,7 @@ from fasticePy.stun import (
     StunAgent,
 )
 from fasticePy.stun.redirect import MAX_REDIRECTS, MEMORY, Alternate, RedirectGuard
+from fasticePy.stun.requests import MAX_CHALLENGES
 
 A, B, C, D = (("192.0.2.1", 3478), ("192.0.2.2", 3478), ("192.0.2.3", 3478), ("192.0.2.4", 3478))
 A6 = ("2001:db8::1", 3478)
@@ -134,6 +135,27 @@ def test_what_was_learnt_at_one_server_does_not_go_for_the_other():
     hand.answer(*challenge, code=401, key=None)
     assert hand.take().verify_integrity(key)
     assert isinstance(hand.answer(XMA, key=key)[0], ResponseReceived)
+
+
+def test_the_other_server_may_challenge_as_often():
+    """Chances used up at one server are not missing at the next."""
+    hand = Hand(LongTermCredentials("user", "pass"))
+    key = IntegrityKey.long_term("user", "realm", "pass")
+
+    def challenge(number: int) -> None:
+        code = 438 if number else 401
+        hand.answer((Attribute.REALM, "realm"), (Attribute.NONCE, f"nonce-{number}"), code=code, key=None)
+        hand.take()
+
+    for target in (B, None):
+        for number in range(MAX_CHALLENGES):
+            challenge(number)
+        if target is not None:
+            hand.sent_to(target, key=key)
+            hand.agent.follow(hand.number, 1, 0.3)
+            hand.take()
+    (event,) = hand.answer(XMA, key=key)
+    assert isinstance(event, ResponseReceived)
 
 
 @pytest.mark.parametrize("build", [{"key": None}, {"key": IntegrityKey.short_term("guess")}])
@@ -310,7 +332,11 @@ def test_it_makes_room_at_the_server_that_it_leaves():
 
 
 def served(
-    alternate: Alternate, transport: str = "udp", source: Address = CLIENT, **build: object
+    alternate: Alternate,
+    transport: str = "udp",
+    source: Address = CLIENT,
+    unknown: bool = False,
+    **build: object,
 ) -> Message:
     """What a client with credentials is answered by a server that sends clients away."""
     authentication = ShortTermAuthenticator({"user": "password"}, rng=random.Random(1).randbytes)
@@ -319,6 +345,8 @@ def served(
     )
     builder = MessageBuilder(Method.BINDING, MessageClass.REQUEST, bytes(12))
     builder.add(Attribute.USERNAME, "user")
+    if unknown:
+        builder.add(0x7777, b"")
     server.datagram_received(1, builder.build(**{"key": KEY, **build}), source, 0.0)
     (transmit,) = server.take_transmits()
     return stun.parse(transmit.data)
@@ -348,6 +376,7 @@ def test_nobody_is_sent_away_unauthenticated_or_to_another_family_or_with_unknow
     """8489-55: never a 300 for a request without integrity, or without an address of its family."""
     assert served(Alternate((A6,))).message_class == MessageClass.SUCCESS
     assert served(Alternate((B,)), key=None).get(Attribute.ERROR_CODE) == (400, "")
+    assert served(Alternate((B,)), unknown=True).get(Attribute.ERROR_CODE) == (420, "")
     server = BindingServer(alternate=Alternate((B,)))
     server.datagram_received(1, MessageBuilder(1, 0, bytes(12)).build(), CLIENT, 0.0)
     (transmit,) = server.take_transmits()
