@@ -150,6 +150,12 @@ def test_the_package_for_it_is_imported_when_it_is_needed():
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def test_without_the_package_it_is_said_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    with pytest.raises(ImportError, match="need the package cryptography"):
+        TokenVerifier(NAME, {"kid-1": KEY}, lambda now: now)
+
+
 # --- the server
 
 

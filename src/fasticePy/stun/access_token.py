@@ -52,8 +52,10 @@ class TokenKey:
 
     def cipher(self) -> AESGCM:
         """The cipher with this key. Raises ImportError when the package cryptography is not there."""
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
-
+        try:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
+        except ImportError as error:
+            raise ImportError("access tokens need the package cryptography (extra [dtls])") from error
         return AESGCM(self.key)
 
 
