@@ -121,7 +121,10 @@ def test_the_budget_is_one_for_all_ports_and_transports_of_a_source() -> None:
 
     async def main() -> None:
         authentication = Authenticator("realm", USERS, rng=os.urandom, challenges_per_second=1e-9)
-        async with StunServer(authentication=authentication) as server, connection(server) as (reader, writer):
+        async with (
+            StunServer(authentication=authentication) as server,
+            connection(server) as (reader, writer),
+        ):
             writer.write(request())
             challenge = stun.parse(await read_message(reader))
             for _ in range(3):

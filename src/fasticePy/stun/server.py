@@ -55,8 +55,11 @@ class BindingServer(RootMachine):
         """`software` goes into SOFTWARE when given; it makes answers longer and tells attackers what they face.
         `classic` lets clients of RFC 3489 be answered too, where nothing is authenticated (RFC 8489 12).
         `authentication` is who judges requests; a stand-alone server needs none (RFC 8489 12). `alternate` is where
-        authenticated clients are sent instead. `transport_of` tells what a socket carries."""
+        authenticated clients are sent instead. `transport_of` tells what a socket carries. Raises ValueError for a
+        `software` that cannot be sent."""
         super().__init__()
+        if software is not None:
+            MessageBuilder(Method.BINDING, MessageClass.SUCCESS).add(Attribute.SOFTWARE, software)
         self._software = software
         self._classic = classic and authentication is None
         self._authentication = authentication
