@@ -405,6 +405,7 @@ class Gatherer:
             type=type,
             related_address=None if type == "host" else related,
             related_port=None if type == "host" else base.address[1],
+            ufrag=self._session.local.ufrag,  # RFC 8838 9: trickled, it is tied to its generation
         )
         return LocalCandidate(
             candidate, base.socket, base.address, None if server is None else server.result.url
