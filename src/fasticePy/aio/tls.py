@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 Alpn: TypeAlias = Literal["stun.nat-discovery", "stun.turn"]
 """What a flow is for (RFC 7443): asking for our address, or relaying."""
 
-CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:!aNULL:!aDSS:!PSK:!SRP:!SHA1"
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:!aNULL:!aDSS:!PSK:!SRP:!SHA1:!AESCCM"
 """For TLS 1.2, as OpenSSL reads it. Named here, because what a Python offers by itself depends on who built it."""
 
 
