@@ -96,7 +96,7 @@ async def tcp_server(
         tasks.add(task)
         try:
             await handle(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             return  # the client went away
         finally:
             tasks.discard(task)

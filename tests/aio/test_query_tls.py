@@ -73,6 +73,7 @@ async def tls_server(context: ssl.SSLContext) -> AsyncIterator[Any]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self.open.discard(self.transport)
+            self.transport.close()  # or Python 3.10 complains
 
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Connection, "127.0.0.1", 0, ssl=context)

@@ -7,15 +7,16 @@ at them in the order and at the pace of RFC 8305, and in each attempt one Bindin
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Literal
 
-from fasticePy.aio.dns import DnsError, DnsResolver, RecordResolver
-from fasticePy.aio.race import Diary, Race
+from fasticePy.aio.diary import Diary
+from fasticePy.aio.discover import find_targets
+from fasticePy.aio.dns import DnsResolver
+from fasticePy.aio.race import Race
 from fasticePy.aio.resolver import Resolver
 from fasticePy.aio.servers import IceServer, as_servers
 from fasticePy.aio.trial import Ending, Trial, TrialOptions
@@ -32,24 +33,19 @@ from fasticePy.stun.client_auth import Credentials
 from fasticePy.stun.discovery import (
     SECURE,
     TRANSPORTS,
-    Discovery,
     DiscoveryError,
-    Question,
-    Record,
     Target,
     Transport,
     default_transport,
+    usable_transports,
 )
-from fasticePy.stun.outcome import Outcome, QueryResult, StunError
+from fasticePy.stun.outcome import QueryResult, StunError
 from fasticePy.stun.uri import ServerUrl, parse_server_url
 
 TIMEOUT = 10.0
 """Seconds for everything: resolution, connecting, the answer."""
 PATIENCE = 45.0
 """Seconds for one server when there is no limit: a transaction takes 39.5 (RFC 8489 6.2), and names some more."""
-RECORDS_SHARE = 3
-"""Service records may take the third part of the time; some networks never answer such questions, and there are the
-addresses of the host and the server itself to be asked after that."""
 MAX_SAID = 6
 """Attempts that the text of an error names; `attempts` has all."""
 
@@ -189,7 +185,7 @@ class _Query:
         for place, url in enumerate(urls):
             others = len(urls) - place - 1
             try:
-                targets = await self._discover(url, self._share(1 + others))
+                targets = await self._find(url, self._share(1 + others))
             except DiscoveryError as error:
                 reasons.append(str(error))
                 continue
@@ -222,36 +218,14 @@ class _Query:
         now = self._loop.time()
         return now + PATIENCE if self._deadline is None else now + max(0.0, self._deadline - now) / parts
 
-    # -- the DNS
-
-    async def _discover(self, url: ServerUrl, deadline: float) -> Sequence[Target]:
+    async def _find(self, url: ServerUrl, deadline: float) -> Sequence[Target]:
         transport = self._transport or default_transport(url)
-        search = Discovery(url, transports=(transport,), rng=os.urandom)
+        usable_transports(url, (transport,))
         if transport in SECURE and url.numeric and url.tls_name is None:  # RFC 7350 4.1.1
             raise DiscoveryError(
                 f"{url}: a certificate proves a name, so an address needs server_hostname beside it"
             )
-        while search.questions:
-            answers = await asyncio.gather(*(self._ask(each, deadline) for each in search.questions))
-            search.answer(dict(zip(search.questions, answers, strict=True)))
-        return search.targets
-
-    async def _ask(self, question: Question, deadline: float) -> Sequence[Record]:
-        """The records; none when the DNS does not say, for then the host itself is asked (RFC 2782)."""
-        began = self._loop.time()
-        if not isinstance(self._resolver, RecordResolver):
-            self._diary.note_dns(question, "unusable", "the resolver knows addresses only", began, began)
-            return ()
-        asking = asyncio.ensure_future(self._resolver.records(question))
-        try:
-            await asyncio.wait({asking}, timeout=max(0.0, deadline - began) / RECORDS_SHARE)
-        finally:
-            asking.cancel()
-            await asyncio.wait({asking})
-        outcome, detail, records = _told(asking)
-        now = self._loop.time()
-        self._diary.note_dns(question, outcome, detail or f"no answer within {now - began:.1f} s", began, now)
-        return records
+        return await find_targets(url, transport, self._resolver, deadline=deadline, diary=self._diary)
 
     # -- the end
 
@@ -286,17 +260,3 @@ class _Query:
         if len(lines) > MAX_SAID:
             lines[MAX_SAID:] = [f"and {len(lines) - MAX_SAID} more"]
         return "; ".join(lines) if reasons else f"{', '.join(map(str, urls))}: {'; '.join(lines)}"
-
-
-def _told(asking: asyncio.Future[Sequence[Record]]) -> tuple[Outcome, str, Sequence[Record]]:
-    if asking.cancelled():
-        return "timeout", "", ()
-    error = asking.exception()
-    if isinstance(error, DnsError):
-        return "unresolved", str(error), ()
-    if error is not None:  # an application's resolver may do anything
-        return "unresolved", f"the resolver failed: {error!r}", ()
-    records = asking.result()
-    if not records:
-        return "unresolved", "no such record", ()
-    return "ok", f"{len(records)} record{'s' * (len(records) != 1)}", records

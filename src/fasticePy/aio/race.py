@@ -4,57 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from fasticePy.aio.diary import Diary
+from fasticePy.aio.discover import address_question
 from fasticePy.aio.host import source_towards
 from fasticePy.aio.resolver import Lookup, Resolver
 from fasticePy.aio.trial import Ending, Trial, TrialOptions
 from fasticePy.machine import Address
 from fasticePy.stun.discovery import Target
 from fasticePy.stun.happy_eyeballs import ATTEMPT_DELAY, RESOLUTION_DELAY, Attempts
-from fasticePy.stun.outcome import Attempt, Outcome
-
-
-@dataclass(slots=True)
-class Diary:
-    """What was tried so far; times count from `begun`."""
-
-    begun: float
-    attempts: list[Attempt] = field(default_factory=list)
-
-    def note_dns(self, question: object, outcome: Outcome, detail: str, began: float, now: float) -> None:
-        """A question to the DNS has ended."""
-        self.attempts.append(
-            Attempt(
-                what="dns",
-                target=str(question),
-                outcome=outcome,
-                detail=detail,
-                began=began - self.begun,
-                took=now - began,
-            )
-        )
-
-    def note_trial(self, trial: Trial, ending: Ending, began: float, now: float) -> None:
-        """A trial has ended."""
-        self.attempts.append(
-            Attempt(
-                what=trial.transport,
-                target=str(Target(trial.transport, *trial.address)).partition(" ")[2],
-                outcome=ending.outcome,
-                detail=ending.detail,
-                began=began - self.begun,
-                took=now - began,
-                address=trial.address,
-                code=ending.code,
-                response=ending.response,
-            )
-        )
-
-    def in_order(self) -> tuple[Attempt, ...]:
-        """All of it, in the order in which it began."""
-        return tuple(sorted(self.attempts, key=lambda attempt: attempt.began))
+from fasticePy.stun.outcome import Outcome
 
 
 class Race:
@@ -157,9 +117,8 @@ class Race:
         return ", ".join(dict.fromkeys(host for host, _ in self._found))
 
     def _note_lookup(self, outcome: Outcome, detail: str) -> None:
-        records = " and ".join({4: "A", 6: "AAAA"}[family] for family in sorted(self._families))
-        question = f"{records} {self._target.host}"
-        self._diary.note_dns(question, outcome, detail, self._begun, self._loop.time())
+        question = address_question(self._target.host, self._families)
+        self._diary.note("dns", question, outcome, detail, self._begun, self._loop.time())
 
     # -- trials
 
@@ -188,12 +147,25 @@ class Race:
 
     def _ended(self, task: asyncio.Task[Ending], trial: Trial, began: float) -> tuple[Trial, Ending] | None:
         ending = trial.overtaken() if task.cancelled() else task.result()
-        self._diary.note_trial(trial, ending, began, self._loop.time())
+        self._note(trial, ending, began)
         if ending.outcome == "ok":
             return trial, ending
         if not task.cancelled():
             self._schedule.failed(trial.address, self._loop.time())
         return None
+
+    def _note(self, trial: Trial, ending: Ending, began: float) -> None:
+        self._diary.note(
+            trial.transport,
+            str(Target(trial.transport, *trial.address)).partition(" ")[2],
+            ending.outcome,
+            ending.detail,
+            began,
+            self._loop.time(),
+            address=trial.address,
+            code=ending.code,
+            response=ending.response,
+        )
 
     def _established(self, winner: Trial) -> None:
         """A connection stands: the others end (RFC 8305 5)."""
@@ -209,7 +181,7 @@ class Race:
             self._note_unfinished(expired, now)
         for trial, began in self._running.values():
             ending = trial.expired(now - began) if expired else trial.overtaken()
-            self._diary.note_trial(trial, ending, began, now)
+            self._note(trial, ending, began)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -101,9 +101,8 @@ class StunClient:
             return await future
         finally:
             self._waiting.pop(number, None)
-            if not self._closed:
-                self.agent.cancel(number, self._loop.time())
-                self._flush()
+            self.agent.cancel(number, self._loop.time())
+            self._flush()
 
     async def close(self) -> None:
         """Fail what is on its way and close the UDP sockets. Idempotent."""
@@ -148,17 +147,15 @@ class StunClient:
     # -- the machine
 
     def _flush(self) -> None:
-        if self._closed:
-            return
-        while (
-            transmits := self.agent.take_transmits()
-        ):  # an error that a send meets may let the next request go
+        # an error that a send meets may let the next request go
+        while transmits := self.agent.take_transmits():
             for transmit in transmits:
                 channel = self._channels.get(transmit.socket)
                 if channel is not None and channel.send(transmit.data, transmit.address):
                     self.sends += 1
         self._deliver(self.agent.take_events())
-        self._reschedule()
+        if not self._closed:
+            self._reschedule()
 
     def _deliver(self, events: list[Event]) -> None:
         for event in events:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import os
 import ssl
 from collections.abc import Callable, Sequence
@@ -146,6 +147,7 @@ class Trial:
         return stream.id
 
     async def _associate(self, address: Address, tls_name: str) -> int:
+        await asyncio.to_thread(importlib.import_module, "fasticePy.aio.dtls")  # it takes a while
         from fasticePy.aio.dtls import DtlsChannel  # noqa: PLC0415 - it needs an extra
 
         loop = asyncio.get_running_loop()

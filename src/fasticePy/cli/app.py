@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fasticePy._version import __version__
-from fasticePy.cli import connect, demo, gather, peer, serve
+from fasticePy.cli import bench, connect, demo, gather, peer, probe, serve
 from fasticePy.cli.command import Command, ExitCode, UsageError
 
 COMMANDS: tuple[Command, ...] = (
     demo.COMMAND,
     connect.COMMAND,
     gather.COMMAND,
+    probe.COMMAND,
     serve.COMMAND,
     peer.COMMAND,
+    bench.COMMAND,
 )
 """Every command, in the order in which `--help` lists them."""
 
