@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fasticePy._version import __version__
-from fasticePy.cli import bench, connect, demo, gather, peer, probe, serve
+from fasticePy.cli import bench, connect, decode, demo, gather, peer, probe, serve
 from fasticePy.cli.command import Command, ExitCode, UsageError
 
 COMMANDS: tuple[Command, ...] = (
@@ -18,6 +18,7 @@ COMMANDS: tuple[Command, ...] = (
     gather.COMMAND,
     probe.COMMAND,
     serve.COMMAND,
+    decode.COMMAND,
     peer.COMMAND,
     bench.COMMAND,
 )
