@@ -21,6 +21,8 @@ cdef extern from "address.h" nogil:
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
+    str PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
+    void *PyUnicode_DATA(object)
 
 cdef enum:
     MAX_MESSAGE = 20 + 0xFFFC
@@ -159,6 +161,7 @@ cdef object decode_address(const uint8_t *p, size_t n, const uint8_t *header):
     cdef char text[FI_ADDRESS_TEXT]
     cdef size_t size, i
     cdef unsigned port
+    cdef str host
     # RFC 8489 14.1: the first byte is ignored
     if n == 8 and p[1] == 1:
         size = 4
@@ -173,7 +176,9 @@ cdef object decode_address(const uint8_t *p, size_t n, const uint8_t *header):
         for i in range(size):
             ip[i] ^= header[4 + i]          # the cookie, and the transaction id behind it
     size = fi_address_format(ip, size, text)
-    return PyUnicode_DecodeASCII(text, <Py_ssize_t>size, NULL), port
+    host = PyUnicode_New(<Py_ssize_t>size, 127)
+    memcpy(PyUnicode_DATA(host), text, size)
+    return host, port
 
 
 cdef object decode_text(const uint8_t *p, size_t n, size_t limit):

@@ -24,9 +24,8 @@ USERNAME = "abcdefgh:ijklmnop1234"
 TIE_BREAKER = 0x932FF9B151263B36
 PRIORITY = 0x6E0001FF
 MAPPED = {"v4": ("192.0.2.1", 32853), "v6": ("2001:db8:1234:5678:11:2233:4455:6677", 32853)}
-PAYLOAD = bytes(1200)
 RTP = bytes.fromhex("8060") + bytes(1198)
-CHANNEL_DATA = struct.pack("!HH", 0x4000, len(PAYLOAD)) + PAYLOAD
+PAYLOADS = [bytes(160), bytes(1200)]  # 20 ms of audio, a packet of video
 CHECK_VALUES = (USERNAME, PRIORITY, TIE_BREAKER, True)
 BATCH = 32
 CALLS = {OURS: 1000, "aioice": 50}
@@ -90,7 +89,6 @@ def fasticepy_operations() -> list[Operation]:
         **{"build_check": build_check, "build_answer": build_answer, "builder_of": builder_of},
         **{"take_check": take_check, "take_answer": take_answer, "classify": stun.classify, "RTP": RTP},
         **{"classify_all": stun.classify_all, "batch": [check, RTP] * (BATCH // 2)},
-        **{"channel": stun.ChannelData, "packed": CHANNEL_DATA, "payload": PAYLOAD},
     }
     verify = "(m := parse(check)).verify_fingerprint() and m.verify_integrity(key)"
     found = [
@@ -110,13 +108,19 @@ def fasticepy_operations() -> list[Operation]:
             ),
             Operation(f"decode an XOR address ({family})", "message.get(mapped)", own, address),
         ]
-    return [
-        *found,
+    found += [
         Operation("tell media from STUN", "classify(RTP)", names, stun.PacketKind.RTP),
         Operation(f"tell media from STUN, {BATCH} at once", "classify_all(batch)", names, b"\1\7" * 16, BATCH),
-        Operation("unpack ChannelData of 1200 bytes", "channel.parse(packed).payload", names, PAYLOAD),
-        Operation("pack ChannelData of 1200 bytes", "channel.build(0x4000, payload)", names, CHANNEL_DATA),
     ]
+    for payload in PAYLOADS:
+        packed = _packed(payload)
+        own = {"channel": stun.ChannelData, "packed": packed, "payload": payload}
+        size = f"ChannelData of {len(payload)} bytes"
+        found += [
+            Operation(f"unpack {size}", "channel.parse(packed).payload", own, payload),
+            Operation(f"pack {size}", "channel.build(0x4000, payload)", own, packed),
+        ]
+    return found
 
 
 def aioice_operations() -> list[Operation]:
@@ -172,9 +176,8 @@ def aioice_operations() -> list[Operation]:
     check = build_check()
     names = {
         **{"parse": parse, "check": check, "verify": verify, "take_check": take_check, "RTP": RTP, "ID": ID},
-        **{"build_check": build_check, "build_answer": build_answer, "is_media": is_media, "unpack": unpack},
-        **{"packed": CHANNEL_DATA, "payload": PAYLOAD, "pack": struct.pack, "pack_xor": codec.pack_xor_address},
-        **{"unpack_xor": codec.unpack_xor_address},
+        **{"build_check": build_check, "build_answer": build_answer, "is_media": is_media},
+        **{"pack_xor": codec.pack_xor_address, "unpack_xor": codec.unpack_xor_address},
     }
     found = [
         Operation("parse a check", "parse(check).transaction_id", names, ID),
@@ -192,11 +195,17 @@ def aioice_operations() -> list[Operation]:
             Operation(f"encode an XOR address ({family})", "pack_xor(address, ID)", own, value),
             Operation(f"decode an XOR address ({family})", "unpack_xor(value, ID)", own, address),
         ]
-    return [
-        *found,
-        Operation("tell media from STUN", "is_media(RTP)", names),
-        Operation("unpack ChannelData of 1200 bytes", "unpack(packed)", names, PAYLOAD),
-        Operation(
-            "pack ChannelData of 1200 bytes", "pack('!HH', 0x4000, len(payload)) + payload", names, CHANNEL_DATA
-        ),
-    ]
+    found.append(Operation("tell media from STUN", "is_media(RTP)", names))
+    for payload in PAYLOADS:
+        packed = _packed(payload)
+        own = {"unpack": unpack, "pack": struct.pack, "packed": packed, "payload": payload}
+        size = f"ChannelData of {len(payload)} bytes"
+        found += [
+            Operation(f"unpack {size}", "unpack(packed)", own, payload),
+            Operation(f"pack {size}", "pack('!HH', 0x4000, len(payload)) + payload", own, packed),
+        ]
+    return found
+
+
+def _packed(payload: bytes) -> bytes:
+    return struct.pack("!HH", 0x4000, len(payload)) + payload
