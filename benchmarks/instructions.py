@@ -11,7 +11,7 @@ is another one, counts differ for reasons that are not ours, so two figures are 
 - `own`: instructions inside our compiled modules, which depend on the compiler and on what Cython makes for this minor
   version of Python. They may grow by OWN_TOLERANCE.
 - `total`: all instructions, interpreter and allocator included, divided by those of a plain Python function counted in
-  the same run, because builds of one Python version differ. It may grow by TOTAL_TOLERANCE: this notices an object more.
+  the same run, because builds of one Python version differ. It may grow by TOTAL_TOLERANCE: one object more shows.
 
 Figures are stored by Python's minor version and the compiler's major one. Where this pair has none, nothing fails: the
 counts inform. The portable kernels are counted everywhere (FASTICEPY_PORTABLE): valgrind does not know all others.
@@ -103,7 +103,7 @@ def work() -> None:
     os.getppid()
 
 
-# --- counting ----------------------------------------------------------------------------------------------------------
+# --- counting --------------------------------------------------------------------------------------------------------
 
 
 def measure() -> Counts:
@@ -116,7 +116,7 @@ def measure() -> Counts:
             *(sys.executable, str(Path(__file__).resolve()), "--work"),
         ]
         environment = {**os.environ, "PYTHONHASHSEED": "0", "FASTICEPY_PORTABLE": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
         # number n is what happened before the n-th mark; the first one is the start of the program
@@ -124,7 +124,9 @@ def measure() -> Counts:
         costs = [read_profile(path.read_text(encoding="utf-8", errors="replace")) for path in profiles]
     names = list(operations())
     if len(costs) < 2 * len(names) + 1:
-        raise SystemExit(f"{len(costs)} profiles instead of {2 * len(names) + 1}: is there a {MARK}() in libc?")
+        raise SystemExit(
+            f"{len(costs)} profiles instead of {2 * len(names) + 1}: is there a {MARK}() in libc?"
+        )
     counts: Counts = {}
     for index, name in enumerate(names):
         few, many = costs[2 * index + 1], costs[2 * index + 2]
@@ -139,7 +141,7 @@ def measure() -> Counts:
 def no_randomisation() -> list[str]:
     """`setarch -R` where it may be used: containers may forbid it, and counts hardly depend on it."""
     prefix = ["setarch", "-R"]
-    if shutil.which("setarch") and subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:
+    if shutil.which("setarch") and subprocess.run([*prefix, "true"], check=False).returncode == 0:
         return prefix
     return []
 
@@ -164,19 +166,24 @@ def read_profile(text: str) -> tuple[int, int]:
 
 def this_build() -> str:
     """Which figures are comparable: Python's minor version, and the compiler of the extensions."""
-    compiler = subprocess.run([os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True).stdout
+    compiler = subprocess.run(
+        [os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True
+    ).stdout
     version = re.search(r"\) (\d+)|version (\d+)", compiler)
     kind = "clang" if "clang" in compiler else "gcc"
     number = next((group for group in version.groups() if group), "?") if version else "?"
     return f"{sys.version_info[0]}.{sys.version_info[1]} {kind} {number} {os.uname().machine}"
 
 
-# --- comparing ---------------------------------------------------------------------------------------------------------
+# --- comparing -------------------------------------------------------------------------------------------------------
 
 
 def compare(counts: Counts, stored: Counts) -> tuple[list[str], list[str]]:
     """The lines of a Markdown table, and what grew too much, in words."""
-    lines = ["| operation | own | stored | total / reference | stored |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| operation | own | stored | total / reference | stored |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     grown = []
     for name, found in counts.items():
         before = stored.get(name, {})
@@ -184,13 +191,17 @@ def compare(counts: Counts, stored: Counts) -> tuple[list[str], list[str]]:
         lines.append(f"| {name} | {' | '.join(cells)} |")
         for kind, tolerance in (("own", OWN_TOLERANCE), ("total", TOTAL_TOLERANCE)):
             if kind in before and found[kind] > before[kind] * (1 + tolerance):
-                grown.append(f"{name}: {kind} grew from {before[kind]:g} to {found[kind]:g}, more than {tolerance:.0%}")
+                grown.append(
+                    f"{name}: {kind} grew from {before[kind]:g} to {found[kind]:g}, more than {tolerance:.0%}"
+                )
     return lines, grown
 
 
 def main() -> int:
     """Run the command line; gives the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="fail when a count grew beyond its tolerance")
     action.add_argument("--update", action="store_true", help="store the counts of this build")
@@ -210,7 +221,9 @@ def main() -> int:
         stored[build] = counts
         STORE.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     elif build not in stored:
-        print(f"\nNo counts of {build} are stored ({', '.join(stored) or 'none at all'}): nothing to compare with.")
+        print(
+            f"\nNo counts of {build} are stored ({', '.join(stored) or 'none at all'}): nothing to compare with."
+        )
     for line in grown:
         print(line, file=sys.stderr)
     return 1 if args.check and grown else 0

@@ -23,7 +23,16 @@ URLS = (
     "turns:turn.example.org?transport=udp",
     "stun:[fe80::1%25eth0]",
 )
-STRINGS = ("password", "pass word", "\u00a0caf\u00e9", "\u1100\u1161", "l\u00b7l", "\u0661\u06f1", "a\u200db", "\ufb01")
+STRINGS = (
+    "password",
+    "pass word",
+    "\u00a0caf\u00e9",
+    "\u1100\u1161",
+    "l\u00b7l",
+    "\u0661\u06f1",
+    "a\u200db",
+    "\ufb01",
+)
 CANDIDATES = (
     "candidate:1 1 udp 2130706431 192.0.2.1 40000 typ host",
     "candidate:2 1 UDP 1694498815 203.0.113.1 40001 typ srflx raddr 192.0.2.1 rport 40000 generation 0 ufrag 8hhY",
@@ -111,7 +120,15 @@ def conversations() -> Iterator[bytes]:
         challenge = code + bytes([11, 5]) + b"realm" + bytes([12, 5]) + b"nonce" + b"\xff"
         yield ask + succeed + mapped + b"\xff" + b"\x09" + refuse + code + b"\xff"
         yield ask + refuse + challenge + succeed + mapped + b"\xff" + b"\x79\x79"
-        yield ask + refuse + bytes([6, 4]) + b"\0\0\3\0" + bytes([30, 8]) + bytes.fromhex("00010d96c0000202") + b"\xff"
+        yield (
+            ask
+            + refuse
+            + bytes([6, 4])
+            + b"\0\0\3\0"
+            + bytes([30, 8])
+            + bytes.fromhex("00010d96c0000202")
+            + b"\xff"
+        )
         yield bytes([3 + 8 * variant]) + bytes([200, 2]) + b"xy" + b"\xff"
     for data in recorded()[:12]:
         if len(data) < 128:

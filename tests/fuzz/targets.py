@@ -137,7 +137,9 @@ def values(found: Message) -> None:
     present = dict(reversed(visible))  # the first of duplicates counts
     unknown = found.unknown_required(frozenset())
     assert unknown == tuple(
-        dict.fromkeys(attribute for attribute, _ in visible if attribute < 0x8000 and attribute not in INTEGRITY)
+        dict.fromkeys(
+            attribute for attribute, _ in visible if attribute < 0x8000 and attribute not in INTEGRITY
+        )
     )
     for attribute, raw in present.items():
         assert attribute in found
@@ -217,8 +219,10 @@ def text(data: bytes) -> None:
     """Candidate lines, descriptions, fragments, URIs, strings of credentials: a value or ParseError."""
     reader = Reader(data)
     kind = reader.number() % 5
-    given = data[1:].decode("utf-8", "surrogatepass" if kind % 2 else "replace") if _decodes(data[1:]) else (
-        data[1:].decode("latin-1")
+    given = (
+        data[1:].decode("utf-8", "surrogatepass" if kind % 2 else "replace")
+        if _decodes(data[1:])
+        else (data[1:].decode("latin-1"))
     )
     (_candidate, _description, _fragment, _url, _opaque)[kind](given)
 

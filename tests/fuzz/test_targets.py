@@ -50,7 +50,9 @@ def test_seeds_with_bytes_changed_cut_and_doubled(name: str) -> None:
                 at = chance.randrange(len(data) + 1)
                 match chance.randrange(3):
                     case 0:
-                        data[at : at + 1] = bytes([chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))])
+                        data[at : at + 1] = bytes(
+                            [chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))]
+                        )
                     case 1:
                         del data[at : at + chance.randrange(9)]
                     case _:

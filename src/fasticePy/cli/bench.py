@@ -23,7 +23,9 @@ MAX_ROUNDS = 100_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `fasticepy bench`."""
     parser.add_argument(
-        "suite", choices=["codec"], help="codec: reading, verifying and building messages, and telling packets apart"
+        "suite",
+        choices=["codec"],
+        help="codec: reading, verifying and building messages, and telling packets apart",
     )
     parser.add_argument(
         "--rounds",
@@ -32,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how often each is timed; the median counts (default {ROUNDS}, which takes seconds)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line, times in nanoseconds")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object a line, times in nanoseconds"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +64,9 @@ def measure(libraries: dict[str, list[Operation]], rounds: int) -> Times:
     """The median seconds of each operation. The libraries take turns, so that a busy machine hits them alike."""
     times: Times = {}
     for row in dict.fromkeys(op.row for found in libraries.values() for op in found):
-        taking = [(library, op, op.timer()) for library, found in libraries.items() for op in found if op.row == row]
+        taking = [
+            (library, op, op.timer()) for library, found in libraries.items() for op in found if op.row == row
+        ]
         samples: dict[str, list[float]] = {library: [] for library, _, _ in taking}
         for _ in range(rounds):
             for library, op, timer in taking:
@@ -112,4 +118,6 @@ def _human(seconds: float) -> str:
     return f"{nanoseconds / 1000:.3g} us" if nanoseconds >= 1000 else f"{nanoseconds:.3g} ns"
 
 
-COMMAND = Command("bench", "measure the codec on this machine, beside aioice if installed", add_arguments, run)
+COMMAND = Command(
+    "bench", "measure the codec on this machine, beside aioice if installed", add_arguments, run
+)

@@ -75,20 +75,33 @@ def fasticepy_operations() -> list[Operation]:
 
     def take_check(data: bytes) -> tuple[object, ...]:
         message = parse(data)
-        assert message.verify_fingerprint() and message.verify_integrity(key)
+        assert message.verify_fingerprint()
+        assert message.verify_integrity(key)
         return message.get(username), message.get(priority), message.get(controlling), nominate in message
 
     def take_answer(data: bytes) -> object:
         message = parse(data)
-        assert message.verify_fingerprint() and message.verify_integrity(key)
+        assert message.verify_fingerprint()
+        assert message.verify_integrity(key)
         return message.get(mapped)
 
     check = build_check()
     names = {
-        **{"parse": parse, "check": check, "key": key, "username": username, "mapped": mapped, "ID": ID},
-        **{"build_check": build_check, "build_answer": build_answer, "builder_of": builder_of},
-        **{"take_check": take_check, "take_answer": take_answer, "classify": stun.classify, "RTP": RTP},
-        **{"classify_all": stun.classify_all, "batch": [check, RTP] * (BATCH // 2)},
+        "parse": parse,
+        "check": check,
+        "key": key,
+        "username": username,
+        "mapped": mapped,
+        "ID": ID,
+        "build_check": build_check,
+        "build_answer": build_answer,
+        "builder_of": builder_of,
+        "take_check": take_check,
+        "take_answer": take_answer,
+        "classify": stun.classify,
+        "RTP": RTP,
+        "classify_all": stun.classify_all,
+        "batch": [check, RTP] * (BATCH // 2),
     }
     verify = "(m := parse(check)).verify_fingerprint() and m.verify_integrity(key)"
     found = [
@@ -110,7 +123,9 @@ def fasticepy_operations() -> list[Operation]:
         ]
     found += [
         Operation("tell media from STUN", "classify(RTP)", names, stun.PacketKind.RTP),
-        Operation(f"tell media from STUN, {BATCH} at once", "classify_all(batch)", names, b"\1\7" * 16, BATCH),
+        Operation(
+            f"tell media from STUN, {BATCH} at once", "classify_all(batch)", names, b"\1\7" * 16, BATCH
+        ),
     ]
     for payload in PAYLOADS:
         packed = _packed(payload)
@@ -169,15 +184,24 @@ def aioice_operations() -> list[Operation]:
         return False
 
     def unpack(data: bytes) -> bytes:
-        assert len(data) >= 4 and is_channel_data(data)
+        assert len(data) >= 4
+        assert is_channel_data(data)
         _, length = struct.unpack("!HH", data[0:4])
         return data[4 : 4 + length]
 
     check = build_check()
     names = {
-        **{"parse": parse, "check": check, "verify": verify, "take_check": take_check, "RTP": RTP, "ID": ID},
-        **{"build_check": build_check, "build_answer": build_answer, "is_media": is_media},
-        **{"pack_xor": codec.pack_xor_address, "unpack_xor": codec.unpack_xor_address},
+        "parse": parse,
+        "check": check,
+        "verify": verify,
+        "take_check": take_check,
+        "RTP": RTP,
+        "ID": ID,
+        "build_check": build_check,
+        "build_answer": build_answer,
+        "is_media": is_media,
+        "pack_xor": codec.pack_xor_address,
+        "unpack_xor": codec.unpack_xor_address,
     }
     found = [
         Operation("parse a check", "parse(check).transaction_id", names, ID),
