@@ -109,7 +109,7 @@ def test_a_server_that_works(run: Any) -> None:
         assert "you are 127.0.0.1:" in output
         assert "behind a NAT" not in output
         assert "tester?[31m 1.0" in output  # nothing that a terminal would obey
-        assert "=> ok: answers by udp over IPv4 and tcp over IPv4" in output
+        assert "=> ok: answers by udp and tcp over IPv4" in output
         assert output.splitlines()[-1].startswith(" finished in ")
 
 

@@ -50,7 +50,7 @@ class PeerCommands:
 
     def __init__(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         self._tmp_path_factory = tmp_path_factory
-        self._pion: Path | None = None
+        self._built: dict[str, Path] = {}
 
     def get(self, name: str) -> list[str]:
         """The command line of `fasticepy`, `aioice` or `pion`."""
@@ -60,22 +60,31 @@ class PeerCommands:
             if importlib.util.find_spec("aioice") is None:
                 missing("aioice is not installed (pip install '.[dev]')")
             return [sys.executable, str(PEERS / "aioice_peer.py")]
-        return [str(self._build_pion())]
+        return [str(self.build("pion_ice"))]
 
-    def _build_pion(self) -> Path:
-        if self._pion is None:
+    @staticmethod
+    def installed(name: str, package: str) -> str:
+        """A program that comes with a package of the system."""
+        program = shutil.which(name)
+        if program is None:
+            missing(f"{name} is not installed (Debian: apt-get install {package})")
+        return str(program)
+
+    def build(self, name: str) -> Path:
+        """The program made of the Go sources in peers/`name`."""
+        if name not in self._built:
             go = shutil.which("go")
             if go is None:
-                missing("Go is not installed: pion's peer cannot be built")
+                missing(f"Go is not installed: {name} cannot be built")
             version = subprocess.check_output([str(go), "env", "GOVERSION"], text=True).strip()
             if _too_old(version):
-                missing(f"Go is too old ({version or 'unknown'}) to fetch what pion's peer is built with")
-            output = self._tmp_path_factory.mktemp("pion") / "pion_ice"
+                missing(f"Go is too old ({version or 'unknown'}) to fetch what {name} is built with")
+            output = self._tmp_path_factory.mktemp("pion") / name
             build = [str(go), "build", "-o", str(output), "."]
-            done = subprocess.run(build, cwd=PEERS / "pion_ice", capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"pion's peer does not build: {done.stderr.strip()[-2000:]}"
-            self._pion = output
-        return self._pion
+            done = subprocess.run(build, cwd=PEERS / name, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{name} does not build: {done.stderr.strip()[-2000:]}"
+            self._built[name] = output
+        return self._built[name]
 
 
 def _too_old(version: str) -> bool:

@@ -253,13 +253,14 @@ def _verdict(report: ServerReport) -> str:
 
 
 def _ways(checks: Sequence[Check]) -> str:
-    """Such as "udp over IPv4 and IPv6 and tcp over IPv4"."""
-    ways: dict[str, list[str]] = {}
+    """Such as "udp and tcp over IPv4 and IPv6, tls over IPv4"."""
+    families: dict[str, dict[str, None]] = {}
     for check in checks:
-        ways.setdefault(check.transport, []).append(f"IPv{check.family}")
-    return _listed(
-        f"{transport} over {_listed(dict.fromkeys(families))}" for transport, families in ways.items()
-    )
+        families.setdefault(check.transport, {})[f"IPv{check.family}"] = None
+    ways: dict[str, list[str]] = {}
+    for transport, found in families.items():
+        ways.setdefault(_listed(found), []).append(transport)
+    return ", ".join(f"{_listed(transports)} over {found}" for found, transports in ways.items())
 
 
 def _listed(words: Iterable[str]) -> str:
