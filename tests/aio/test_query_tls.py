@@ -325,6 +325,8 @@ class DtlsServer:
         self.connection.set_ciphertext_mtu(1200)
         self.machine = BindingServer()
         self.heard: list[bytes] = []
+        self.goodbye = False
+        self.intruder: UdpEndpoint | None = None
         self.lose = 0
         self.dead = False
         loop = asyncio.get_running_loop()
@@ -339,12 +341,17 @@ class DtlsServer:
         if self.lose or self.dead:
             self.lose = max(0, self.lose - 1)
             return
+        if self.intruder is not None:
+            self.intruder.send(data, address)
         self.connection.bio_write(data)
         try:
             self.connection.do_handshake()
             while True:
                 message = self.connection.recv(2000)
                 self.heard.append(message)
+                if self.goodbye:
+                    self.connection.shutdown()
+                    break
                 self.machine.datagram_received(1, message, address, 0.0)
                 for transmit in self.machine.take_transmits():
                     self.connection.send(transmit.data)
@@ -449,6 +456,26 @@ def test_dtls_with_losses_and_without_a_server(
         wrong = await failure(f"stuns:stun.test:{closed_port('127.0.0.1')[1]}", timeout=30, **options)
         assert wrong.attempts[-1].outcome == "unreachable"
         assert "ICMP port unreachable" in str(wrong)
+
+    run(body())
+
+
+def test_an_association_that_ends_and_datagrams_of_others(
+    run: Run, authority: Any, dtls: type[DtlsServer]
+) -> None:
+    """7350-1: a closed association fails the request at once; what is not from the server means nothing."""
+
+    async def body() -> None:
+        options = {"transport": "dtls", "ssl_context": authority.client_context(), "resolver": Names()}
+        async with dtls(authority.issue("stun.test")) as server:
+            server.goodbye = True
+            wrong = await failure(f"stuns:stun.test:{server.port}", timeout=30, **options)
+            assert wrong.attempts[-1].outcome == "closed"
+            assert str(wrong).endswith("the server closed the association")
+            assert len(server.heard) == 1
+        async with dtls(authority.issue("stun.test")) as server, dtls(authority.issue("stun.test")) as other:
+            server.intruder = other.endpoint
+            assert await stun.query(f"stuns:stun.test:{server.port}", **options)
 
     run(body())
 
