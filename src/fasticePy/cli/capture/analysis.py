@@ -218,7 +218,7 @@ class Analysis:
         """What splits the stream, by its first bytes; None when they are too few, or no messages."""
         other = self._tcp.get(flow[::-1])
         framing, note = _framing_of(data)
-        if framing is None and other is not None:
+        if framing is None and other is not None and not _is_text(data):
             # what TURN sends begins with one of few bytes; a length may be any
             if other.framing == "rfc4571" or data[0] & 0xF0 == 0x40 or data[0] & 0xC0 == 0:
                 framing = other.framing
@@ -341,9 +341,14 @@ def _kind_of_stream(data: bytes) -> str:
     """What a stream is that has no messages; "" when there are too few bytes to tell."""
     if data[0] == 0x16 and (len(data) < 2 or data[1] == 3):
         return "TLS" if len(data) >= 2 else ""
-    if any(data[:4] == word[: len(data)] for word in _TEXT):
+    if _is_text(data):
         return "HTTP" if len(data) >= 4 else ""
     return "no STUN" if len(data) >= 10 else ""
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether this begins as HTTP does, for all that is there."""
+    return any(data[:4] == word[: len(data)] for word in _TEXT)
 
 
 def _remember(where: dict, what: object) -> None:  # type: ignore[type-arg]

@@ -80,7 +80,7 @@ def is_capture(head: bytes) -> bool:
 def read_capture(source: Source) -> Iterator[Record]:
     """The packets of a capture one after the other. Raises ParseError when there is nothing more to be read: the file
     ends within a packet, or is no capture."""
-    magic = source.read(4)
+    magic = _up_to(source, 4)
     for beginning, reason in _UNREADABLE.items():
         if magic.startswith(beginning):
             raise ParseError(f"the capture cannot be read: {reason}")
@@ -197,10 +197,15 @@ def _packet(section: _Section, kind: int, body: bytes, number: int) -> Record:
 
 def _take(source: Source, size: int, what: str) -> bytes:
     """Exactly `size` bytes."""
+    data = _up_to(source, size)
+    if len(data) < size:
+        raise ParseError(f"the capture ends within {what}")
+    return data
+
+
+def _up_to(source: Source, size: int) -> bytes:
+    """So many bytes, or all that are left: pipes give what they have."""
     data = b""
-    while len(data) < size:
-        more = source.read(size - len(data))
-        if not more:
-            raise ParseError(f"the capture ends within {what}")
+    while len(data) < size and (more := source.read(size - len(data))):
         data += more
     return data
