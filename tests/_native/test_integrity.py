@@ -8,15 +8,17 @@ import os
 import random
 import subprocess
 import sys
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasticePy._native import integrity
+from fasticePy._native import crc, integrity
 from fasticePy._native.integrity import MacKey
 
 DATA = random.Random(3).randbytes(1100)
+SECRET = b"VOkJxbRl1RmTxUk/WvJxBt"
 portable = pytest.mark.parametrize("portable", [False, True], ids=["chosen", "portable"])
 
 
@@ -42,11 +44,40 @@ def test_every_alignment(portable: bool, data: bytes, offset: int) -> None:
 
 
 def test_hmac_of_every_length_up_to_1100() -> None:
-    secret = b"VOkJxbRl1RmTxUk/WvJxBt"
-    key = MacKey(secret)
+    key = MacKey(SECRET)
     for size in range(1101):
-        assert integrity.hmac_sha1(key, DATA[:size]) == hmac.digest(secret, DATA[:size], "sha1"), size
-        assert integrity.hmac_sha256(key, DATA[:size]) == hmac.digest(secret, DATA[:size], "sha256"), size
+        assert integrity.hmac_sha1(key, DATA[:size]) == hmac.digest(SECRET, DATA[:size], "sha1"), size
+        assert integrity.hmac_sha256(key, DATA[:size]) == hmac.digest(SECRET, DATA[:size], "sha256"), size
+
+
+def test_every_length_at_random_alignments() -> None:
+    """All kernels, the chosen and the portable ones, in the middle of other bytes, against hashlib, hmac and zlib."""
+    chance = random.Random(4)
+    key = MacKey(SECRET)
+    for size in range(1101):
+        offset = chance.randrange(64)
+        buffer = chance.randbytes(offset + size + chance.randrange(64))
+        view = memoryview(buffer)[offset : offset + size]
+        assert crc.crc32(view) == crc.crc32_portable(view) == zlib.crc32(view), (size, offset)
+        sha1, sha256 = hashlib.sha1(view, usedforsecurity=False).digest(), hashlib.sha256(view).digest()
+        for portable in (False, True):
+            assert integrity.sha1(view, portable=portable) == sha1, (size, offset)
+            assert integrity.sha256(view, portable=portable) == sha256, (size, offset)
+        assert integrity.hmac_sha1(key, view) == hmac.digest(SECRET, view, "sha1"), (size, offset)
+        assert integrity.hmac_sha256(key, view) == hmac.digest(SECRET, view, "sha256"), (size, offset)
+
+
+def test_every_length_against_cryptography() -> None:
+    """The HMACs of another library, whose code shares nothing with hashlib's on some systems."""
+    hmacs = pytest.importorskip("cryptography.hazmat.primitives.hmac")
+    hashes = pytest.importorskip("cryptography.hazmat.primitives.hashes")
+    key = MacKey(SECRET)
+    for ours, algorithm in ((integrity.hmac_sha1, hashes.SHA1()), (integrity.hmac_sha256, hashes.SHA256())):
+        keyed = hmacs.HMAC(SECRET, algorithm)
+        for size in range(1101):
+            theirs = keyed.copy()
+            theirs.update(DATA[:size])
+            assert ours(key, DATA[:size]) == theirs.finalize(), size
 
 
 def test_hmac_with_keys_of_every_length_up_to_200() -> None:
