@@ -98,13 +98,19 @@ def _packets_of(data: bytes) -> Iterator[bytes]:
         yield data
         return
     whole = _unhex(text)
-    lines = [_unhex(line) for line in text.splitlines() if line.strip()]
-    if whole is None or None in lines:
-        yield data if whole is None else whole
-    elif any(finding.message is not None for finding in read_bytes(whole)) or len(lines) == 1:
-        yield whole
-    else:
-        yield from filter(None, lines)
+    if whole is None:
+        yield data
+        return
+    lines = [line for line in map(_unhex, text.splitlines()) if line]
+    # one message may go over several lines, and a line may end in the middle of a byte
+    yield from max([whole], lines, key=_readable)
+
+
+def _readable(packets: list[bytes]) -> tuple[int, int]:
+    """How well they can be read: the messages in them, then how few problems there are."""
+    findings = [finding for packet in packets for finding in read_bytes(packet)]
+    messages = sum(finding.message is not None for finding in findings)
+    return messages, messages - len(findings)
 
 
 def _unhex(text: str) -> bytes | None:
