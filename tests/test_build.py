@@ -53,7 +53,7 @@ def test_without_a_compiler_one_sentence_says_what_to_install(source: Path) -> N
 def test_an_unknown_profile_is_refused(source: Path) -> None:
     done = build(source, FASTICEPY_BUILD="fast")
     assert done.returncode == 1
-    assert done.stderr.strip() == "FASTICEPY_BUILD='fast': not one of release, debug, trace, sanitize"
+    assert done.stderr.strip() == "FASTICEPY_BUILD='fast': not one of release, debug, trace, sanitize, fuzz"
 
 
 USER_MODULE = """
