@@ -120,7 +120,7 @@ def test_a_name_with_both_families(run: Any, names: dict[str, Any], monkeypatch:
         names["_stun._udp.stun.test"] = [SrvRecord(0, 0, port, "stun.test")]
         real = probing.source_towards
         monkeypatch.setattr(probing, "source_towards", lambda host: None if ":" in host else real(host))
-        code, output = run("stun:stun.test", "--json", "--timeout", "1")
+        code, output = run("stun:stun.test", "--json")
         found = events(output)[0]
         assert (code, found["status"]) == (ExitCode.OK, "ok")
         questions = {each["question"]: each for each in found["resolution"]}
@@ -135,7 +135,7 @@ def test_a_name_with_both_families(run: Any, names: dict[str, Any], monkeypatch:
         assert set(others) == {"udp", "tcp", "tls", "dtls"}
         assert others["tls"]["server"] == "127.0.0.1:5349"
 
-        _, text = run("stun:stun.test", "--timeout", "1")
+        _, text = run("stun:stun.test")
         assert "SRV _stun._udp.stun.test" in text
         assert "none" in text
         assert "skip" in text
@@ -218,7 +218,7 @@ def test_a_server_that_works_over_one_family_only(
         names["stun.test"] = ["127.0.0.1", "127.0.0.2"]
         # no host has two families for certain: the second address of IPv4 plays the part of IPv6
         monkeypatch.setattr(probing, "_family", lambda address: 6 if address[0] == "127.0.0.2" else 4)
-        code, output = run(f"stun:stun.test:{server.udp_addresses[0][1]}", "--timeout", "0.5")
+        code, output = run(f"stun:stun.test:{server.udp_addresses[0][1]}")
         assert code == ExitCode.DEGRADED
         assert "=> degraded: answers by udp over IPv4, but not by udp over IPv4" in output
         assert "no" in output.split()
@@ -229,11 +229,11 @@ def test_tls(run: Any, names: dict[str, Any], authority: Any) -> None:
     names["stun.test"] = ["127.0.0.1"]
     with serving(ssl_context=certificate.server_context()) as server:
         port = server.tcp_addresses[0][1]
-        code, output = run(f"stuns:stun.test:{port}", "--ca-file", str(authority.path), "--timeout", "2")
+        code, output = run(f"stuns:stun.test:{port}", "--ca-file", str(authority.path))
         assert code == ExitCode.OK
         assert "=> ok: answers by tls over IPv4" in output
         assert "connected in" in output
-        code, output = run(f"stuns:stun.test:{port}", "--timeout", "2", "--json")
+        code, output = run(f"stuns:stun.test:{port}", "--json")
         assert code == ExitCode.FAILED
         tls = events(output)[0]["checks"][0]
         assert (tls["transport"], tls["reason"]) == ("tls", "certificate")
