@@ -220,7 +220,16 @@ def test_the_other_direction_tells_the_framing_too() -> None:
 def test_other_streams_are_counted_by_kind(data: bytes, kind: str, size: int) -> None:
     found, other = analyse(stream(data, size))
     assert found == []
-    assert other[kind] == sum(other.values()) - other.get("TCP", 0)
+    assert other[kind] == sum(other.values()) - other.get("TCP, part of a message", 0)
+    assert other[kind] > 0
+
+
+def test_segments_that_come_twice() -> None:
+    found, other = analyse(
+        [tcp(BINDING[:8]), tcp(BINDING[:8]), tcp(BINDING[8:], sequence=8), tcp(BINDING), tcp()]
+    )
+    assert shown(found) == [BINDING]
+    assert other == {"TCP, part of a message": 1, "TCP, sent again or too early": 2, "TCP, without data": 1}
 
 
 def test_nonsense_in_a_stream_ends_it() -> None:

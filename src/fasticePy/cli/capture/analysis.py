@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from fasticePy.cli.capture.files import Record
 from fasticePy.cli.capture.packets import Packet, dissect
-from fasticePy.cli.capture.streams import Flow, Streams
+from fasticePy.cli.capture.streams import Flow, Piece, Streams
 from fasticePy.errors import ParseError
 from fasticePy.machine import Address
 from fasticePy.stun import (
@@ -196,10 +196,7 @@ class Analysis:
                 self._tcp[flow] = stream = _Stream()
             findings += self._stream_data(stream, flow, piece.data)
         if not findings:
-            kind = stream.kind if stream is not None else ""
-            empty = "" if packet.payload else ", without data"
-            waits = stream is not None and stream.decoder is not None and packet.payload
-            self.other["TCP, part of a message" if waits else f"TCP{kind and ', ' + kind}{empty}"] += 1
+            self.other[_kind_of_segment(packet, pieces, stream)] += 1
         yield from findings
 
     def _stream_data(self, stream: _Stream, flow: Flow, data: bytes) -> list[Finding]:
@@ -344,6 +341,15 @@ def _kind_of_stream(data: bytes) -> str:
     if _is_text(data):
         return "HTTP" if len(data) >= 4 else ""
     return "no STUN" if len(data) >= 10 else ""
+
+
+def _kind_of_segment(packet: Packet, pieces: list[Piece], stream: _Stream | None) -> str:
+    """What a segment is that completes no message."""
+    if stream is not None and stream.kind:
+        return f"TCP, {stream.kind}"
+    if not packet.payload:
+        return "TCP, without data"
+    return "TCP, part of a message" if pieces else "TCP, sent again or too early"
 
 
 def _is_text(data: bytes) -> bool:
