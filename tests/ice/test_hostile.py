@@ -328,6 +328,15 @@ def test_every_first_byte():
     assert script.counted("drop.data.unvalidated") == 256
 
 
+def test_a_request_of_rfc_3489_is_data():
+    """5389-3: no compatibility mode where STUN shares a port with another protocol."""
+    script = at_stage("completed")
+    classic = b"\x00\x01\x00\x00" + bytes(range(16))
+    script.peer.send(classic)
+    script.settle()
+    assert [received.data for received in script.node.data] == [classic]
+
+
 def test_data_is_only_taken_from_the_socket_and_the_address_that_were_validated():
     """The right address on the wrong socket, the right host on another port: dropped and counted."""
     script = scripted(agent_addresses=("10.0.0.1", "10.0.0.3"))
