@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fasticePy.aio.agent import Agent
+from fasticePy.aio.dns import DnsError, DnsResolver, RecordResolver
 from fasticePy.aio.endpoint import Endpoint, EndpointHandler, UdpEndpoint
 from fasticePy.aio.endpoint_transport import TransportEndpoint
 from fasticePy.aio.host import host_addresses
@@ -15,12 +16,15 @@ __all__ = [
     "AddressPolicy",
     "Agent",
     "Decision",
+    "DnsError",
+    "DnsResolver",
     "Endpoint",
     "EndpointHandler",
     "IceServer",
     "InterfaceAddress",
     "Lookup",
     "LookupHandler",
+    "RecordResolver",
     "Resolver",
     "Selection",
     "SystemResolver",

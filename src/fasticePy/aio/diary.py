@@ -11,6 +11,11 @@ from fasticePy.stun.discovery import Transport
 from fasticePy.stun.outcome import Attempt, Outcome
 
 
+def printable(text: str) -> str:
+    """Without what a server could do to a terminal or a log by its words."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
 @dataclass(slots=True)
 class Diary:
     """Attempts as they end; times count from `begun` (seconds, the event loop's clock)."""
@@ -37,7 +42,7 @@ class Diary:
                 what=what,
                 target=target,
                 outcome=outcome,
-                detail=detail,
+                detail=printable(detail),
                 began=began - self.begun,
                 took=now - began,
                 address=address,

@@ -239,7 +239,7 @@ class Trial:
             outcome = "closed"  # there was a connection
         return Ending(
             outcome=outcome,
-            detail=_printable(result.detail),
+            detail=result.detail,
             code=result.code,
             response=result.message,
         )
@@ -276,11 +276,6 @@ def _seen_from(bound: Address, server: Address) -> Address:
     if host in ("0.0.0.0", "::"):
         host = source_towards(server[0]) or host
     return host, port
-
-
-def _printable(text: str) -> str:
-    """Without what a server could do to a terminal or a log by its words."""
-    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 class _Closable(Protocol):

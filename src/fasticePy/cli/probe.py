@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from fasticePy.aio.diary import printable
 from fasticePy.aio.tls import client_context
 from fasticePy.cli.command import Command, ExitCode, UsageError
 from fasticePy.cli.output import host_port, milliseconds, print_json, table
@@ -223,11 +224,11 @@ def _facts(report: ServerReport) -> list[Sequence[object]]:
     results = [check.result for check in report.checks if check.result is not None]
     facts: list[Sequence[object]] = []
     if report.software:
-        facts.append(["is", "", _printable(report.software)])
+        facts.append(["is", "", printable(report.software)])
     realms = sorted({check.realm for check in report.checks if check.realm})
     refused = any(check.status == "asks for credentials" for check in report.checks)
     if realms or refused:
-        said = f"realm {', '.join(map(_printable, realms))}" if realms else "asked for"
+        said = f"realm {', '.join(map(printable, realms))}" if realms else "asked for"
         accepted = any(result.authenticated for result in results)
         facts.append(["auth", "", said, "ok" if accepted else "401"])
     elif results:
@@ -266,11 +267,6 @@ def _ways(checks: Sequence[Check]) -> str:
 def _listed(words: Iterable[str]) -> str:
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _printable(text: str) -> str:
-    """Without what a server could do to the terminal."""
-    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 COMMAND = Command(
