@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fasticePy import stun
 from fasticePy.cli.bench_codec import CALLS, OURS, Operation, aioice_operations, fasticepy_operations
 
 pytest.importorskip("aioice")
@@ -32,3 +33,16 @@ def test_operation(benchmark: Any, library: str, operation: Operation) -> None:
     calls = CALLS[library]
     benchmark.extra_info["operations"] = calls * operation.operations
     benchmark.pedantic(operation.timer(), (calls,), rounds=ROUNDS, warmup_rounds=2)
+
+
+def test_most_attributes(benchmark: Any) -> None:
+    """The message that takes longest: 16,383 attributes, read in every way there is."""
+    data = b"\0\1\xff\xfc\x21\x12\xa4\x42" + bytes(12) + b"\x7f\xff\0\0" * 16383
+
+    def read() -> int:
+        message = stun.parse(data)
+        missing = message.get(stun.Attribute.USERNAME), message.get_all(stun.Attribute.REALM)
+        assert not any(missing)
+        return len(message.attributes()) + len(message.unknown_required(frozenset()))
+
+    assert benchmark.pedantic(read, rounds=ROUNDS, warmup_rounds=2) == 16384
