@@ -36,13 +36,13 @@ def test_operation(benchmark: Any, library: str, operation: Operation) -> None:
 
 
 def test_most_attributes(benchmark: Any) -> None:
-    """The message that takes longest: 16,383 attributes, read in every way there is."""
+    """The message that takes longest: 16,383 attributes, with the questions that agents and servers ask."""
     data = b"\0\1\xff\xfc\x21\x12\xa4\x42" + bytes(12) + b"\x7f\xff\0\0" * 16383
 
-    def read() -> int:
+    def read() -> tuple[int, ...]:
         message = stun.parse(data)
-        missing = message.get(stun.Attribute.USERNAME), message.get_all(stun.Attribute.REALM)
-        assert not any(missing)
-        return len(message.attributes()) + len(message.unknown_required(frozenset()))
+        assert message.get(stun.Attribute.USERNAME) is None
+        assert message.get_all(stun.Attribute.REALM) == []
+        return message.unknown_required(frozenset())
 
-    assert benchmark.pedantic(read, rounds=ROUNDS, warmup_rounds=2) == 16384
+    assert benchmark.pedantic(read, rounds=ROUNDS, warmup_rounds=2) == (0x7FFF,)
