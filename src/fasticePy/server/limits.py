@@ -12,7 +12,8 @@ class ServerLimits:
     for anybody. Times are in seconds."""
 
     connections: int = 1000
-    """Connections at once. Those beyond are closed as they come."""
+    """Connections at once. Those beyond are closed as they come. Each holds `unsent_bytes` and twice `message_bytes` at
+    most, and TLS another 25 KiB or so."""
     connections_per_source: int = 50
     """Connections at once from one IPv4 address, or one IPv6 /64, which one host can have to itself."""
     first_message: float = 10.0
