@@ -6,8 +6,11 @@ Exceptions that are not documented come out, which is how a fuzzer notices them.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import importlib.util
 import struct
+import zlib
 from array import array
 from collections.abc import Callable
 from itertools import count
@@ -15,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from fasticePy import stun
+from fasticePy._native import crc, integrity
 from fasticePy.ice import Candidate, Description
 from fasticePy.ice.sdpfrag import FragmentReader
 from fasticePy.stun import (
@@ -88,8 +92,9 @@ class Reader:
 
 
 def message(data: bytes) -> None:
-    """The parser and all that a message answers, beside the plain codec of tests/oracle. Then the same as the
-    attributes of a message whose header is right, signed and not."""
+    """The kernels, the parser and all that a message answers, beside the plain codec of tests/oracle. Then the same as
+    the attributes of a message whose header is right, signed and not."""
+    kernels(data)
     one_message(data)
     body = data[: len(data) // 4 * 4]
     header = struct.pack("!HH", int.from_bytes(data[:2], "big") & 0x3FFF, len(body)) + COOKIE + ID
@@ -97,12 +102,23 @@ def message(data: bytes) -> None:
     one_message(signed(header + body))
 
 
+def kernels(data: bytes) -> None:
+    """The hashes and the checksum as they are chosen here, in memory that ends with the input, and the portable ones."""
+    given = exact(data)
+    assert crc.crc32(given) == crc.crc32_portable(given) == zlib.crc32(data)
+    assert integrity.hmac_sha1(KEY, given) == hmac.digest(SECRET, data, "sha1")
+    assert integrity.hmac_sha256(KEY, given) == hmac.digest(SECRET, data, "sha256")
+    for portable in (False, True):
+        assert integrity.sha1(given, portable=portable) == hashlib.sha1(data, usedforsecurity=False).digest()
+        assert integrity.sha256(given, portable=portable) == hashlib.sha256(data).digest()
+
+
 def signed(data: bytes) -> bytes:
     """The message with a right MESSAGE-INTEGRITY and FINGERPRINT at its end."""
     mac = oracle.mac(data, len(data), SECRET, 20, "sha1")
     data = data[:2] + struct.pack("!H", len(data) - 20 + 24) + data[4:] + oracle.tlv(0x0008, mac)
     data = data[:2] + struct.pack("!H", len(data) - 20 + 8) + data[4:]
-    return bytes(data + oracle.tlv(0x8028, struct.pack("!I", oracle.zlib.crc32(data) ^ 0x5354554E)))
+    return bytes(data + oracle.tlv(0x8028, struct.pack("!I", zlib.crc32(data) ^ 0x5354554E)))
 
 
 def one_message(data: bytes) -> None:
