@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Protocol
 
-from fasticePy.aio.endpoint import MAX_PER_WAKE, Endpoint, UdpEndpoint, in_words
-from fasticePy.aio.endpoint_transport import TransportEndpoint
+from fasticePy.aio.endpoint import MAX_PER_WAKE, Endpoint, in_words
+from fasticePy.aio.endpoint_transport import TransportEndpoint, open_endpoint
 from fasticePy.aio.resolver import Lookup, Resolver
 from fasticePy.aio.udp_socket import open_udp_socket
 from fasticePy.ice.events import CloseSocket, NeedAddresses, NeedSocket
@@ -214,11 +214,7 @@ class Driver:
 
     def _open_endpoint(self, address: Address) -> Endpoint:
         sock = open_udp_socket(address, ports=self._ports)
-        arguments = (self.loop, next(self._ids), sock, self, self._machine.counters)
-        try:
-            return UdpEndpoint(*arguments)
-        except NotImplementedError:  # Windows' ProactorEventLoop
-            return TransportEndpoint(*arguments)
+        return open_endpoint(self.loop, next(self._ids), sock, self, self._machine.counters)
 
     def _close_endpoint(self, socket: int) -> None:
         endpoint = self._endpoints.pop(socket, None)

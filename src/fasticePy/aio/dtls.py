@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
-from fasticePy.aio.endpoint import MAX_DATAGRAM, Endpoint, EndpointHandler, UdpEndpoint
-from fasticePy.aio.endpoint_transport import TransportEndpoint
+from fasticePy.aio.endpoint import MAX_DATAGRAM, Endpoint, EndpointHandler
+from fasticePy.aio.endpoint_transport import open_endpoint
 from fasticePy.aio.tls import Alpn, TlsError, bad_certificate
 from fasticePy.aio.udp_socket import open_udp_socket
 from fasticePy.machine import Address
@@ -151,11 +151,7 @@ class DtlsChannel:
         return context
 
     def _open_endpoint(self, local: Address) -> Endpoint:
-        arguments = (self._loop, self.id, open_udp_socket(local), self, self._counters)
-        try:
-            return UdpEndpoint(*arguments)
-        except NotImplementedError:  # Windows' ProactorEventLoop
-            return TransportEndpoint(*arguments)
+        return open_endpoint(self._loop, self.id, open_udp_socket(local), self, self._counters)
 
     def _advance(self) -> None:
         """Go on with the handshake, or read what came."""

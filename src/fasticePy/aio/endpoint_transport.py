@@ -1,5 +1,5 @@
 """The endpoint for event loops without `add_reader` (Windows' ProactorEventLoop): asyncio's transport reads
-for it.
+for it. `open_endpoint` chooses between it and the one that reads itself.
 
 It sends like any other endpoint, straight from its socket, so only reading takes the long way.
 """
@@ -11,8 +11,29 @@ import socket
 from collections import Counter
 from typing import cast
 
-from fasticePy.aio.endpoint import MAX_DATAGRAM, Endpoint, EndpointHandler, in_words, transient
+from fasticePy.aio.endpoint import (
+    MAX_DATAGRAM,
+    Endpoint,
+    EndpointHandler,
+    UdpEndpoint,
+    in_words,
+    transient,
+)
 from fasticePy.aio.sockaddr import SockAddr
+
+
+def open_endpoint(
+    loop: asyncio.AbstractEventLoop,
+    id: int,
+    sock: socket.socket,
+    handler: EndpointHandler,
+    counters: Counter[str],
+) -> Endpoint:
+    """The endpoint for a bound, non-blocking socket that this event loop can have."""
+    try:
+        return UdpEndpoint(loop, id, sock, handler, counters)
+    except NotImplementedError:  # Windows' ProactorEventLoop
+        return TransportEndpoint(loop, id, sock, handler, counters)
 
 
 class TransportEndpoint(Endpoint):

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
-from fasticePy.aio.endpoint import Endpoint, UdpEndpoint
-from fasticePy.aio.endpoint_transport import TransportEndpoint
+from fasticePy.aio.endpoint import Endpoint
+from fasticePy.aio.endpoint_transport import open_endpoint
+from fasticePy.aio.machine_timer import MachineTimer
 from fasticePy.aio.udp_socket import open_udp_socket
 from fasticePy.machine import Address, Event
 from fasticePy.stun import IntegrityKey, Method, RequestFailed, ResponseReceived, StunAgent
@@ -43,19 +44,14 @@ class StunClient:
         self._endpoints: list[Endpoint] = []
         self._channels: dict[int, Channel] = {}
         self._waiting: dict[int, asyncio.Future[ResponseReceived | RequestFailed]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = MachineTimer(self._loop, self.agent, self._flush)
         self._closed = False
 
     def open_udp(self, local: Address) -> tuple[int, Address]:
         """Open a UDP socket on a local address (port 0: any). Gives its number, and where it is bound. Raises OSError
         and ValueError."""
         number = next(self._numbers)
-        arguments = (self._loop, number, open_udp_socket(local), self, self.agent.counters)
-        endpoint: Endpoint
-        try:
-            endpoint = UdpEndpoint(*arguments)
-        except NotImplementedError:  # Windows' ProactorEventLoop
-            endpoint = TransportEndpoint(*arguments)
+        endpoint = open_endpoint(self._loop, number, open_udp_socket(local), self, self.agent.counters)
         self._endpoints.append(endpoint)
         self._channels[number] = endpoint
         return number, endpoint.address
@@ -110,9 +106,7 @@ class StunClient:
             self._closed = True
             self.agent.close(self._loop.time())
             self._deliver(self.agent.take_events())
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._timer.cancel()
             for endpoint in self._endpoints:
                 endpoint.close()
         for endpoint in self._endpoints:
@@ -155,7 +149,7 @@ class StunClient:
                     self.sends += 1
         self._deliver(self.agent.take_events())
         if not self._closed:
-            self._reschedule()
+            self._timer.follow()
 
     def _deliver(self, events: list[Event]) -> None:
         for event in events:
@@ -165,18 +159,3 @@ class StunClient:
                     future.set_result(event)
             elif self._on_event is not None:
                 self._on_event(event)
-
-    def _reschedule(self) -> None:
-        at = self.agent.next_timer()
-        if self._timer is not None:
-            if self._timer.when() == at:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if at is not None:
-            self._timer = self._loop.call_at(at, self._timer_fired)
-
-    def _timer_fired(self) -> None:
-        self._timer = None
-        self.agent.handle_timer(self._loop.time())
-        self._flush()

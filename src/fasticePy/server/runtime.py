@@ -11,8 +11,9 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from fasticePy.aio.endpoint import Endpoint, UdpEndpoint
-from fasticePy.aio.endpoint_transport import TransportEndpoint
+from fasticePy.aio.endpoint import Endpoint
+from fasticePy.aio.endpoint_transport import open_endpoint
+from fasticePy.aio.machine_timer import MachineTimer
 from fasticePy.aio.udp_socket import bound_address
 from fasticePy.machine import Address, Machine
 from fasticePy.server import wildcard
@@ -76,7 +77,7 @@ class ServerRuntime:
         self._connections: set[Connection] = set()
         self._admitted = 0
         self._sources: Counter[str] = Counter()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = MachineTimer(self._loop, machine, self._flush)
         self._all_ended = asyncio.Event()
         self._closed = False
         self._dtls = self._make_dtls(dtls) if dtls is not None else None
@@ -104,7 +105,7 @@ class ServerRuntime:
         self.tcp_addresses = tuple(address for address, secure in tcp if not secure)
         self.tls_addresses = _secure_first(tcp) if self._tls is not None else ()
         self.dtls_addresses = _secure_first(udp) if self._dtls is not None else ()
-        self._reschedule()
+        self._timer.follow()
 
     async def close(self) -> None:
         """Stop answering and close every socket and connection at once. Idempotent."""
@@ -112,9 +113,7 @@ class ServerRuntime:
             self._closed = True
             self._machine.close(self._loop.time())
             self._flush()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._timer.cancel()
             for server in self._servers:
                 server.close()
             if self._dtls is not None:
@@ -146,10 +145,7 @@ class ServerRuntime:
         number = next(self._numbers)
         if secure:
             self._secure.add(number)
-        try:
-            endpoint: Endpoint = UdpEndpoint(self._loop, number, sock, self, self.counters)
-        except NotImplementedError:
-            endpoint = TransportEndpoint(self._loop, number, sock, self, self.counters)
+        endpoint = open_endpoint(self._loop, number, sock, self, self.counters)
         self._senders[number] = endpoint
         return endpoint
 
@@ -276,22 +272,8 @@ class ServerRuntime:
             if sender is None or not sender.send(transmit.data, transmit.address):
                 self.counters["answer not sent"] += 1
         self._machine.take_events()
-        self._reschedule()
-
-    def _reschedule(self) -> None:
-        at = None if self._closed else self._machine.next_timer()
-        if self._timer is not None:
-            if self._timer.when() == at:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if at is not None:
-            self._timer = self._loop.call_at(at, self._timer_fired)
-
-    def _timer_fired(self) -> None:
-        self._timer = None
-        self._machine.handle_timer(self._loop.time())
-        self._flush()
+        if not self._closed:
+            self._timer.follow()
 
 
 def _secure_first(addresses: Sequence[tuple[Address, bool]]) -> tuple[Address, ...]:
