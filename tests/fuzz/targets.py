@@ -103,7 +103,7 @@ def message(data: bytes) -> None:
 
 
 def kernels(data: bytes) -> None:
-    """The hashes and the checksum as they are chosen here, in memory that ends with the input, and the portable ones."""
+    """The hashes and the checksum, chosen and portable, in memory that ends with the input."""
     given = exact(data)
     assert crc.crc32(given) == crc.crc32_portable(given) == zlib.crc32(data)
     assert integrity.hmac_sha1(KEY, given) == hmac.digest(SECRET, data, "sha1")
