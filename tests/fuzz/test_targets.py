@@ -68,3 +68,10 @@ def test_any_bytes(name: str, data: bytes) -> None:
 
 def test_every_target_has_seeds() -> None:
     assert targets.TARGETS.keys() == corpus.SEEDS.keys()
+
+
+def test_a_sanitizer_sees_one_byte_too_many_read() -> None:
+    """What the targets hand to the compiled modules lies in memory that ends where it ends."""
+    empty = targets.exact(b"").__sizeof__()
+    for size in range(100):
+        assert targets.exact(bytes(size)).__sizeof__() == empty + size
