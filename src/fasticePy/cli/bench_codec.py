@@ -129,11 +129,17 @@ def fasticepy_operations() -> list[Operation]:
     ]
     for payload in PAYLOADS:
         packed = _packed(payload)
-        own = {"channel": stun.ChannelData, "packed": packed, "payload": payload}
+        # looked up once, as a relay does for its data path
+        own = {
+            "unpack": stun.ChannelData.parse,
+            "pack": stun.ChannelData.build,
+            "packed": packed,
+            "payload": payload,
+        }
         size = f"ChannelData of {len(payload)} bytes"
         found += [
-            Operation(f"unpack {size}", "channel.parse(packed).payload", own, payload),
-            Operation(f"pack {size}", "channel.build(0x4000, payload)", own, packed),
+            Operation(f"unpack {size}", "unpack(packed).payload", own, payload),
+            Operation(f"pack {size}", "pack(0x4000, payload)", own, packed),
         ]
     return found
 
