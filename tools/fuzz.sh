@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRI
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(message framing text machines)
+[ ${#targets[@]} -gt 0 ] || targets=(message framing text machines capture)
 clang=$(command -v clang || compgen -c clang- | grep -E '^clang-[0-9]+$' | sort -V | tail -n 1) ||
     { echo "install clang first (Debian, Ubuntu: apt install clang)" >&2; exit 1; }
 
@@ -29,7 +29,7 @@ cp -r setup.py pyproject.toml MANIFEST.in README.md LICENSE src tests "$work/sou
 find "$work/source" -name '*.so' -delete
 "${PYTHON:-python3}" -m venv "$work/env"
 "$work/env/bin/pip" install -q --only-binary atheris atheris
-CC=$clang FASTICEPY_BUILD=fuzz "$work/env/bin/pip" install -q "$work/source"
+CC=$clang FASTICEPY_BUILD=fuzz "$work/env/bin/pip" install -q "$work/source[dtls]"
 preload=$("$work/env/bin/python" -c '
 import sysconfig
 print(sysconfig.get_path("platlib") + "/asan_with_fuzzer.so")')

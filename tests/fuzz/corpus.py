@@ -112,30 +112,68 @@ def texts() -> Iterator[bytes]:
 
 
 def conversations() -> Iterator[bytes]:
-    """What `machines` starts from: a request, and answers of all kinds to it."""
-    for variant in range(8):
-        ask, succeed, refuse = bytes([8 * variant]), bytes([6 + 8 * variant]), bytes([7 + 8 * variant])
-        mapped = bytes([15, 8]) + bytes.fromhex("0001a147e112a643")
-        code = bytes([6, 4]) + b"\0\0\4\1"
-        challenge = code + bytes([11, 5]) + b"realm" + bytes([12, 5]) + b"nonce" + b"\xff"
-        yield ask + succeed + mapped + b"\xff" + b"\x09" + refuse + code + b"\xff"
-        yield ask + refuse + challenge + succeed + mapped + b"\xff" + b"\x79\x79"
-        yield (
-            ask
-            + refuse
-            + bytes([6, 4])
-            + b"\0\0\3\0"
-            + bytes([30, 8])
-            + bytes.fromhex("00010d96c0000202")
-            + b"\xff"
-        )
-        yield bytes([3 + 8 * variant]) + bytes([200, 2]) + b"xy" + b"\xff"
+    """What `machines` starts from: requests with all credentials, to all servers, and answers of all kinds to them."""
+    for who in range(5):
+        for variant in (0, 3, 5, 9, 16, 26):
+            ask, answers = bytes([8 * variant, who]), [bytes([kind + 8 * (variant % 32)]) for kind in (6, 7)]
+            mapped = bytes([15, 8]) + bytes.fromhex("0001a147e112a643")
+            code = bytes([6, 4]) + b"\0\0\4\1"
+            challenge = code + bytes([11, 5]) + b"realm" + bytes([12, 5]) + b"nonce" + b"\xff"
+            yield ask + answers[0] + mapped + b"\xff" + b"\x09" + answers[1] + code + b"\xff"
+            yield ask + answers[1] + challenge + answers[0] + mapped + b"\xff" + b"\x79\x79"
+            elsewhere = (
+                bytes([6, 4]) + b"\0\0\3\0" + bytes([30, 8]) + bytes.fromhex("00010d96c0000202") + b"\xff"
+            )
+            yield ask + answers[1] + elsewhere
+        for server in range(4):
+            deliver, wait = bytes([3 + 8 * server]), b"\x09"
+            yield bytes([8 * 18, who]) + deliver * 4
+            yield bytes([0, who]) + deliver + wait + deliver + b"\xf9" * 8 + deliver * 3
+            yield (
+                bytes([0, who])
+                + deliver
+                + bytes([3 + 8 * (server + 4), 21, 9])
+                + bytes([3 + 8 * (server + 8), 30, 4])
+            )
     for data in recorded()[:12]:
         if len(data) < 128:
-            yield bytes([2, len(data)]) + data + bytes([4, len(data)]) + data
+            yield bytes([2 + 8 * 4, len(data)]) + data + bytes([4, len(data)]) + data
 
 
-SEEDS = {"message": messages, "framing": streams, "text": texts, "machines": conversations}
+def captures() -> Iterator[bytes]:
+    """What `capture` starts from: one packet in files of both formats, over UDP and TCP, IPv4 and IPv6."""
+    for payload in (*recorded()[:3], struct.pack("!HH", 0x4001, 5) + b"hello"):
+        udp = struct.pack("!HHHH", 40000, 3478, 8 + len(payload), 0) + payload
+        tcp = struct.pack("!HHIIBBHHH", 40000, 3478, 1, 0, 0x50, 0x18, 1024, 0, 0) + payload
+        for protocol, segment in ((17, udp), (6, tcp)):
+            v4 = (
+                struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 1, 0, 64, protocol, 0)
+                + bytes(range(8))
+                + segment
+            )
+            v6 = struct.pack("!IHBB", 6 << 28, len(segment), protocol, 64) + bytes(32) + segment
+            for packet in (bytes(12) + b"\x08\0" + v4, bytes(12) + b"\x86\xdd" + v6):
+                record = struct.pack("<IIII", 1, 2, len(packet), len(packet)) + packet
+                yield struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1) + record * 2
+                padded = packet + bytes(-len(packet) % 4)
+                size = 32 + len(padded)
+                block = struct.pack("<IIIIIII", 6, size, 0, 0, 1, len(packet), len(packet)) + padded
+                yield (
+                    struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+                    + struct.pack("<IIHHII", 1, 20, 1, 0, 65535, 20)
+                    + block
+                    + struct.pack("<I", size)
+                )
+    yield from recorded()[:3]
+
+
+SEEDS = {
+    "message": messages,
+    "framing": streams,
+    "text": texts,
+    "machines": conversations,
+    "capture": captures,
+}
 
 
 def failed_once(target: str) -> list[bytes]:

@@ -8,84 +8,37 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import importlib.util
+import io
+import json
 import struct
 import zlib
-from array import array
 from collections.abc import Callable
-from itertools import count
-from pathlib import Path
-from types import ModuleType
+
+from fuzz_harness import COOKIE, ID, KEY, SECRET, Reader, exact, oracle
+from fuzz_machines import machines
 
 from fasticePy import stun
 from fasticePy._native import crc, integrity
+from fasticePy.cli.capture import Analysis, read_capture
+from fasticePy.cli.capture.analysis import read_bytes
 from fasticePy.ice import Candidate, Description
 from fasticePy.ice.sdpfrag import FragmentReader
 from fasticePy.stun import (
     Attribute,
-    BindingServer,
     ChannelData,
-    IntegrityKey,
-    LongTermCredentials,
     Message,
     MessageBuilder,
     MessageClass,
     Method,
     PacketKind,
     ParseError,
-    ShortTermCredentials,
     StreamDecoder,
-    StunAgent,
+    describe,
 )
 from fasticePy.stun.precis import opaque_string
 from fasticePy.stun.uri import parse_server_url
 
-PASSWORD = "VOkJxbRl1RmTxUk/WvJxBt"
-SECRET = PASSWORD.encode()
-KEY = IntegrityKey.from_bytes(SECRET)
-COOKIE = bytes.fromhex("2112a442")
-ID = bytes(range(12))
 INTEGRITY = {Attribute.MESSAGE_INTEGRITY, Attribute.MESSAGE_INTEGRITY_SHA256, Attribute.FINGERPRINT}
-
-
-def _oracle() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "oracle/codec.py"
-    spec = importlib.util.spec_from_file_location("fasticepy_fuzz_oracle", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-oracle = _oracle()
-
-
-def exact(data: bytes) -> array[int]:
-    """The same bytes in memory that ends with them, unlike that of `bytes`: a sanitizer sees one byte too many read."""
-    return array("B", data)[:]  # a copy of it has no room to grow
-
-
-class Reader:
-    """Takes numbers and pieces from the front of the input; zeros and nothing when it has ended."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def __bool__(self) -> bool:
-        return self.at < len(self.data)
-
-    def number(self) -> int:
-        self.at += 1
-        return self.data[self.at - 1] if self.at <= len(self.data) else 0
-
-    def piece(self) -> bytes:
-        """A piece whose length stands before it in one byte, in units of 4 above 127."""
-        size = self.number()
-        size = size if size < 128 else (size - 96) * 4
-        found = self.data[self.at : self.at + size]
-        self.at += size
-        return found
 
 
 # ----------------------------------------------------------------------------------------------------------- messages
@@ -123,7 +76,7 @@ def signed(data: bytes) -> bytes:
 
 def one_message(data: bytes) -> None:
     kind = stun.classify(exact(data))
-    assert kind == stun.classify(data)
+    assert bytes([kind, stun.classify(data)]) == stun.classify_all([data, exact(data)])
     assert (kind == PacketKind.EMPTY) == (not data)
     try:
         expected = oracle.parse(data)
@@ -148,7 +101,9 @@ def one_message(data: bytes) -> None:
 
 def values(found: Message) -> None:
     """Getters agree with each other and with the oracle; what they give can be built again."""
-    repr(found)
+    assert repr(found).isprintable()
+    assert all(line.isprintable() for line in [describe.summary(found), *describe.describe(found)])
+    json.dumps(describe.as_dict(found, describe.fingerprint_verdict(found)))
     visible = found.attributes()
     present = dict(reversed(visible))  # the first of duplicates counts
     unknown = found.unknown_required(frozenset())
@@ -304,154 +259,26 @@ def _opaque(given: str) -> None:
     assert opaque_string(prepared) == prepared
 
 
-# ----------------------------------------------------------------------------------------------------------- machines
-
-SERVER = ("192.0.2.1", 3478)
-CLIENT = ("198.51.100.1", 40000)
-CREDENTIALS = (
-    None,
-    ShortTermCredentials("user", PASSWORD),
-    ShortTermCredentials("user", PASSWORD, sha256=False),
-    LongTermCredentials("user", PASSWORD),
-)
-LONGEST_BEYOND_REQUEST = 24  # what BindingServer promises
+# ----------------------------------------------------------------------------------------------------------- captures
 
 
-def machines(data: bytes) -> None:
-    """StunAgent and BindingServer: the input is a sequence of requests, datagrams, answers and time.
+def capture(data: bytes) -> None:
+    """What `fasticepy decode` reads: files of packets, pasted bytes. Nothing raises but ParseError."""
+    analysis = Analysis()
+    try:
+        for record in read_capture(io.BytesIO(data)):
+            for finding in analysis.record(record):
+                repr(finding)
+    except ParseError:
+        pass
+    for finding in read_bytes(data):
+        repr(finding)
 
-    Nothing raises, every request ends exactly once, what is sent is well-formed, answers of the server are short.
-    """
-    run = _Run()
-    reader = Reader(data)
-    for _ in range(48):
-        if not reader:
-            break
-        run.step(reader.number(), reader)
-    run.end()
-
-
-class _Run:
-    def __init__(self) -> None:
-        numbers = count(1)
-        self.agent = StunAgent(lambda size: next(numbers).to_bytes(size, "big"))
-        self.server = BindingServer(software="fuzzed")
-        self.now = 0.0
-        self.requests: set[int] = set()
-        self.sent: list[bytes] = []
-
-    def step(self, what: int, reader: Reader) -> None:
-        action, variant = what % 8, what // 8
-        if action == 0:
-            self.request(variant)
-        elif action == 1:
-            self.wait(variant)
-        elif action == 2:
-            self.to_server(reader.piece())
-        elif action == 3:
-            self.to_server(self.built(reader, MessageClass.REQUEST, ID, variant))
-        elif action == 4:
-            self.to_agent(reader.piece())
-        elif action == 5:
-            self.to_agent(self.built(reader, variant % 4, ID, variant))
-        else:
-            kind = MessageClass.SUCCESS if action == 6 else MessageClass.ERROR
-            self.to_agent(self.built(reader, kind, self.sent[-1][8:20] if self.sent else ID, variant))
-        self.collect()
-
-    def request(self, variant: int) -> None:
-        if len(self.requests) < 16:
-            self.requests.add(
-                self.agent.request(
-                    1,
-                    SERVER,
-                    Method.BINDING,
-                    (),
-                    self.now,
-                    credentials=CREDENTIALS[variant % 4],
-                    stream=variant & 4 != 0,
-                    count_sends=variant & 8 != 0,
-                    redirects=variant & 16 != 0,
-                )
-            )
-
-    def wait(self, variant: int) -> None:
-        due = self.agent.next_timer()
-        self.now = max(self.now, due) if due is not None and variant % 2 else self.now + variant / 8
-        self.agent.handle_timer(self.now)
-
-    def built(self, reader: Reader, kind: int, transaction_id: bytes, variant: int) -> bytes:
-        """A message of the input's attributes, by turns signed with the password, with the key of a challenge, or
-        not at all."""
-        attributes = []
-        while reader and len(attributes) < 12 and (attribute := reader.number()) != 0xFF:
-            attributes.append((COMMON[attribute % len(COMMON)], reader.piece()))
-        secret = {1: SECRET, 2: LONG_TERM[0], 3: LONG_TERM[1]}.get(variant % 4)
-        return bytes(
-            oracle.build(
-                Method.BINDING,
-                kind,
-                transaction_id,
-                attributes,
-                secret,
-                sha1=variant & 4 == 0,
-                sha256=variant & 4 != 0,
-                fingerprint=variant & 8 != 0,
-            )
-        )
-
-    def to_server(self, data: bytes) -> None:
-        assert self.server.datagram_received(1, data, CLIENT, self.now) is None
-        for transmit in self.server.take_transmits():
-            assert transmit.address == CLIENT
-            answer = bytearray(transmit.data)
-            answer[4:8] = COOKIE  # an answer to a client of RFC 3489 repeats its 16 bytes
-            parsed = stun.parse(bytes(answer))
-            assert parsed.message_class in {MessageClass.SUCCESS, MessageClass.ERROR}
-            unknown = parsed.get(Attribute.UNKNOWN_ATTRIBUTES) or ()
-            assert len(transmit.data) <= len(data) + LONGEST_BEYOND_REQUEST + len(unknown) * 2 + 16
-        assert self.server.take_events() == []
-
-    def to_agent(self, data: bytes) -> None:
-        given = self.agent.datagram_received(1, data, SERVER, self.now)
-        assert given is None or given is data
-
-    def collect(self) -> None:
-        for transmit in self.agent.take_transmits():
-            assert stun.parse(transmit.data).message_class == MessageClass.REQUEST
-            self.sent.append(transmit.data)
-        for event in self.agent.take_events():
-            repr(event)
-            if isinstance(event, stun.Redirected):
-                if event.alternate[1] % 2:
-                    self.agent.follow(event.request, 1, self.now)
-                else:
-                    self.agent.decline(event.request, "no way", self.now)
-            elif isinstance(event, (stun.ResponseReceived, stun.RequestFailed)):
-                self.requests.remove(event.request)
-            elif isinstance(event, stun.IndicationReceived):
-                assert event.message.message_class == MessageClass.INDICATION
-        assert self.agent.next_timer() is not None or not self.requests
-
-    def end(self) -> None:
-        self.agent.close(self.now)
-        for event in self.agent.take_events():
-            if isinstance(event, stun.RequestFailed):
-                self.requests.remove(event.request)
-        assert not self.requests
-        assert self.agent.next_timer() is None
-
-
-REALM = "realm"
-LONG_TERM = [
-    stun.long_term_key("user", REALM, PASSWORD),
-    stun.long_term_key("user", REALM, PASSWORD, stun.PasswordAlgorithm.SHA256),
-]
-COMMON = (*sorted(Attribute), 0x7FFF, 0xBFFF)
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "message": message,
     "framing": framing,
     "text": text,
     "machines": machines,
+    "capture": capture,
 }

@@ -23,7 +23,11 @@ def module(name: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
+    sys.path.insert(0, str(HERE))  # the targets import each other, as they do under the fuzzer
+    try:
+        spec.loader.exec_module(loaded)
+    finally:
+        sys.path.remove(str(HERE))
     return loaded
 
 
