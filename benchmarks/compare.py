@@ -17,11 +17,12 @@ NOTEWORTHY = 1.15
 
 
 def medians(paths: list[Path]) -> dict[str, float]:
-    """The best median of each benchmark over the files, in seconds, by the benchmark's full name."""
+    """The best median of each benchmark over the files, in seconds for one operation, by the benchmark's full name."""
     best: dict[str, float] = {}
     for path in paths:
         for entry in json.loads(path.read_text(encoding="utf-8"))["benchmarks"]:
-            name, median = entry["fullname"].removeprefix("benchmarks/"), entry["stats"]["median"]
+            name = entry["fullname"].removeprefix("benchmarks/")
+            median = entry["stats"]["median"] / entry.get("extra_info", {}).get("operations", 1)
             best[name] = min(median, best.get(name, median))
     return best
 

@@ -13,8 +13,8 @@ is another one, counts differ for reasons that are not ours, so two figures are 
 - `total`: all instructions, interpreter and allocator included, divided by those of a plain Python function counted in
   the same run, because builds of one Python version differ. It may grow by TOTAL_TOLERANCE: one object more shows.
 
-Figures are stored by Python's minor version and the compiler's major one. Where this pair has none, nothing fails: the
-counts inform. The portable kernels are counted everywhere (FASTICEPY_PORTABLE): valgrind does not know all others.
+Figures are stored by Python's minor version, the compiler's major one and the flags that Python's own build brings along.
+Where these have none, nothing fails: the counts inform. The portable kernels are counted everywhere (FASTICEPY_PORTABLE): valgrind does not know all others.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from itertools import repeat
@@ -189,14 +190,23 @@ def read_profile(text: str) -> tuple[int, int]:
 
 
 def this_build() -> str:
-    """Which figures are comparable: Python's minor version, and the compiler of the extensions."""
+    """Which figures are comparable: Python's minor version, the compiler of the extensions, and the flags of Python's
+    own build that they are compiled with."""
     compiler = subprocess.run(
         [os.environ.get("CC", "cc"), "--version"], check=False, capture_output=True, text=True
     ).stdout
     version = re.search(r"\) (\d+)|version (\d+)", compiler)
     kind = "clang" if "clang" in compiler else "gcc"
     number = next((group for group in version.groups() if group), "?") if version else "?"
-    return f"{sys.version_info[0]}.{sys.version_info[1]} {kind} {number} {os.uname().machine}"
+    flags = [
+        flag
+        for flag in str(sysconfig.get_config_var("CFLAGS")).split()
+        if flag.startswith(("-O", "-f", "-m"))
+    ]
+    flags = [flag for flag in dict.fromkeys(flags) if "prefix-map" not in flag]
+    return " ".join(
+        [f"{sys.version_info[0]}.{sys.version_info[1]}", kind, number, os.uname().machine, *flags]
+    )
 
 
 # --- comparing -------------------------------------------------------------------------------------------------------

@@ -47,6 +47,14 @@ def test_the_best_of_several_runs_counts(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "| parse | 1 us | 2 us | 2.00 | slower |"
 
 
+def test_one_operation_counts_however_many_a_round_has(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    entry = {"fullname": "x", "stats": {"median": 1e-3}, "extra_info": {"operations": 1000}}
+    path.write_text(json.dumps({"benchmarks": [entry]}), encoding="utf-8")
+    done = compare(str(path), run_file(tmp_path / "b.json", x=2e-6))
+    assert done.stdout.splitlines()[-1] == "| x | 1 us | 2 us | 2.00 | slower |"
+
+
 def test_misuse_explains_itself(tmp_path: Path) -> None:
     done = compare(run_file(tmp_path / "a.json", parse=1.0))
     assert done.returncode == 2
