@@ -13,8 +13,9 @@ is another one, counts differ for reasons that are not ours, so two figures are 
 - `total`: all instructions, interpreter and allocator included, divided by those of a plain Python function counted in
   the same run, because builds of one Python version differ. It may grow by TOTAL_TOLERANCE: one object more shows.
 
-Figures are stored by Python's minor version, the compiler's major one and the flags that Python's own build brings along.
-Where these have none, nothing fails: the counts inform. The portable kernels are counted everywhere (FASTICEPY_PORTABLE): valgrind does not know all others.
+Figures are stored by Python's minor version, the compiler's major one, and the flags that Python's own build brings
+along. Where these have none, nothing fails: the counts inform. The portable kernels are counted everywhere
+(FASTICEPY_PORTABLE), for valgrind does not know all others.
 """
 
 from __future__ import annotations
