@@ -6,7 +6,7 @@
 # By atheris, that is libFuzzer, with counters in the Python code and in the compiled modules, which are built for this by
 # clang with AddressSanitizer and UndefinedBehaviorSanitizer. One harness finds both wrong answers and wrong memory
 # accesses: the compiled modules have no entry that Python does not reach, so a second one in C would have to repeat the
-# checks of the first. Needs clang, and a Python of 3.11 to 3.13 with headers, for which PyPI has atheris.
+# checks of the first. Needs clang and a Python with headers for which PyPI has atheris: Linux, 3.10 to 3.14.
 # FASTICEPY_CORPUS=FOLDER keeps what was learnt from run to run; what fails is left in the current folder.
 set -euo pipefail
 here=$PWD
