@@ -140,6 +140,28 @@ def conversations() -> Iterator[bytes]:
             yield bytes([2 + 8 * 4, len(data)]) + data + bytes([4, len(data)]) + data
 
 
+def sessions() -> Iterator[bytes]:
+    """What `ice` starts from: agents that find each other, with and without disturbance, and checks of strangers."""
+    wait, late, deliver = b"\x10", b"\xf0", b"\x01"
+    priority = bytes([1, 4]) + bytes.fromhex("6e0001ff")
+    role = bytes([4, 8]) + bytes(8)
+    for variant in (1, 3, 5, 9, 17, 33, 65, 0, 2):
+        yield bytes([variant]) + (wait + deliver) * 30
+        yield bytes([variant]) + (wait + deliver * 2) * 8 + b"\x82\x04\x80abc" + b"\x8a\x04\x80abc" + late * 8
+        yield bytes([variant]) + (wait + bytes([1 + 16, 40, 7]) + deliver) * 12
+        for side in (0, 1):
+            check = bytes([3 + 8 * side, 4]) + priority + role + b"\xff\x02"
+            yield bytes([variant]) + check + wait + deliver + bytes([2 + 8 * side + 32, 3]) + b"\x80ab"
+            line = CANDIDATES[0].encode().replace(b"192.0.2.1", b"198.51.100.9")
+            yield bytes([variant, 5 + 8 * side, len(line)]) + line + (wait + deliver) * 8
+            yield (
+                bytes([variant])
+                + (wait + deliver) * 6
+                + bytes([6 + 8 * side, 22 + 8 * side])
+                + (wait + deliver) * 6
+            )
+
+
 def captures() -> Iterator[bytes]:
     """What `capture` starts from: one packet in files of both formats, over UDP and TCP, IPv4 and IPv6."""
     for payload in (*recorded()[:3], struct.pack("!HH", 0x4001, 5) + b"hello"):
@@ -172,6 +194,7 @@ SEEDS = {
     "framing": streams,
     "text": texts,
     "machines": conversations,
+    "ice": sessions,
     "capture": captures,
 }
 

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable
 
 from fuzz_harness import COOKIE, ID, KEY, SECRET, Reader, exact, oracle
+from fuzz_ice import ice
 from fuzz_machines import machines
 
 from fasticePy import stun
@@ -280,5 +281,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "framing": framing,
     "text": text,
     "machines": machines,
+    "ice": ice,
     "capture": capture,
 }
