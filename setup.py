@@ -36,7 +36,7 @@ EXTENSIONS = {  # module of fasticePy._native -> its C files
 
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 COMPILE_ARGS = {
-    "release": ["-O3"],
+    "release": ["-O3", "-g0"],  # Python adds its own -g, with which a wheel is several times larger
     "debug": ["-O0", "-g3", "-UNDEBUG"],
     "trace": [],
     "sanitize": [*SANITIZERS, "-O1", "-g", "-UNDEBUG"],

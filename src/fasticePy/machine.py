@@ -191,9 +191,11 @@ class Machine(Protocol):
 
     def take_transmits(self) -> list[Transmit]:
         """Swap out the datagrams to send."""
+        ...
 
     def take_events(self) -> list[Event]:
         """Swap out the events."""
+        ...
 
     def close(self, now: float) -> None:
         """End everything; further input is ignored."""

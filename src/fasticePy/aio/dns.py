@@ -32,6 +32,7 @@ class RecordResolver(Resolver, Protocol):
 
     async def records(self, question: Question) -> Sequence[Record]:
         """The records, none when there are none. Raises DnsError."""
+        ...
 
 
 class DnsResolver(SystemResolver):

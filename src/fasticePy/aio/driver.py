@@ -36,6 +36,7 @@ class DrivenMachine(Machine, Protocol):
     @property
     def counters(self) -> Counter[str]:
         """Where the driver counts, too."""
+        ...
 
     def socket_opened(self, request: int, socket: int, address: Address, now: float) -> None:
         """Answer to NeedSocket."""

@@ -44,6 +44,7 @@ class Resolver(Protocol):
         self, host: str, port: int, handler: LookupHandler, *, ipv4: bool = True, ipv6: bool = True
     ) -> Lookup:
         """Begin to look for the addresses of `host`. Called inside a running event loop; returns at once."""
+        ...
 
 
 class Lookup(Protocol):

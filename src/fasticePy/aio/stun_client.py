@@ -23,6 +23,7 @@ class Channel(Protocol):
 
     def send(self, data: bytes, address: Address) -> bool:
         """Send one message; False when it was not sent."""
+        ...
 
 
 class StunClient:

@@ -32,6 +32,7 @@ class NominationPolicy(Protocol):
 
     def decide(self, pairs: Iterable[CandidatePair], more_expected: bool, now: float) -> Decision:
         """Given all pairs of a component that has a valid one, and whether candidates may still come."""
+        ...
 
 
 class RegularNomination:

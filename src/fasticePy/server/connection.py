@@ -36,6 +36,7 @@ class ConnectionOwner(Protocol):
 
     def connection_opened(self, connection: Connection) -> bool:
         """Whether it may stay."""
+        ...
 
     def messages_received(self, connection: Connection, messages: list[bytes]) -> None:
         """Whole messages came."""

@@ -45,9 +45,11 @@ class DtlsOwner(Protocol):
 
     def send_datagram(self, socket: int, data: bytes, address: Address) -> bool:
         """Send one datagram from this UDP socket."""
+        ...
 
     def admit(self, address: Address) -> bool:
         """Whether there is room for another connection of this client; if so, it is taken until `leave`."""
+        ...
 
     def leave(self, address: Address) -> None:
         """This connection is gone."""

@@ -38,6 +38,7 @@ class Sender(Protocol):
 
     def send(self, data: bytes, address: Address) -> bool:
         """Send one message; False when it was not sent."""
+        ...
 
 
 class ServerRuntime:

@@ -132,12 +132,15 @@ class Mechanism(Protocol):
 
     def proof(self, method: int) -> Proof:
         """What a request with this method carries now."""
+        ...
 
     def doubt(self, proof: Proof, message: Message) -> str:
         """Why a response to a request with that proof is not to be believed, or ""."""
+        ...
 
     def challenge(self, proof: Proof, message: Message) -> Challenge | str:
         """Take in a 401 or 438: what the next proof answers, or why the request must not be sent again."""
+        ...
 
     def accepted(self, proof: Proof, message: Message) -> None:
         """Learn from a response without doubt."""

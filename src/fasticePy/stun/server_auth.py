@@ -71,6 +71,7 @@ class Authentication(Protocol):
     @property
     def attributes(self) -> frozenset[int]:
         """Comprehension-required attributes that it understands besides those of RFC 8489."""
+        ...
 
     def check(
         self,
@@ -83,6 +84,7 @@ class Authentication(Protocol):
     ) -> Grant | Refusal:
         """Judge a request from `source`. `context` is what nonces are bound to besides, such as the transport;
         `session` the grant that this client's allocation began with, if there is one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

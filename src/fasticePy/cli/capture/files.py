@@ -41,6 +41,7 @@ class Source(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes, nothing at the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
