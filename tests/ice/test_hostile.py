@@ -598,6 +598,18 @@ def test_any_candidates(candidates, early):
     assert script.agent.report(0.0).to_json()
 
 
+def test_a_signalled_prflx_candidate_is_replaced_by_none():
+    """8445-42: only one that was learnt from a check is; the second signalled with its address is known already."""
+    script = scripted()
+    script.gather()
+    script.set_credentials()
+    first = script.peer.candidate()
+    script.agent.add_remote_candidate(replace(first, type="prflx"), 0.0)
+    script.agent.add_remote_candidate(first, 0.0)
+    assert [each.type for each in script.agent.remote_candidates] == ["prflx"]
+    assert [why for _, why in script.agent.report(0.0).ignored_candidates] == ["known already"]
+
+
 # -- fuzzing -----------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from fasticePy.ice.remote import RemoteCandidates
 from fasticePy.ice.requests import InboundCheck, RequestHandler
 from fasticePy.ice.selection import Selector
 from fasticePy.ice.session import Session
-from fasticePy.machine import Address, Timer
+from fasticePy.machine import Address
 from fasticePy.stun import Message, MessageClass, Method, ParseError, parse
 
 
@@ -31,7 +31,6 @@ class Engine:
         "_checker",
         "_early",
         "_local_of",
-        "_patience",
         "_patience_over",
         "_requests",
         "checklist",
@@ -61,7 +60,6 @@ class Engine:
         self._requests = RequestHandler(session)
         self._early: dict[tuple[int, Address], InboundCheck] = {}
         self._local_of: dict[int, LocalCandidate] = {}
-        self._patience: Timer | None = None
         self._patience_over = False
         self.state: IceState = "new"
         self.state_reason = "created"
@@ -77,9 +75,7 @@ class Engine:
     def set_remote(self, credentials: Credentials, now: float) -> None:
         """The peer's credentials are known: checks can begin, and patience too (RFC 8863 4)."""
         self.session.set_remote(credentials)
-        self._patience = self.session.outbox.timers.schedule(
-            now + self.session.options.timeouts.patience, self._lose_patience
-        )
+        self.session.outbox.timers.schedule(now + self.session.options.timeouts.patience, self._lose_patience)
         for candidate in self.remotes.take_held():
             self.add_remote(candidate, now)
         early, self._early = self._early, {}
@@ -297,7 +293,9 @@ class Engine:
             return  # RFC 8445 6.1.2.4: a reflexive candidate is replaced by its base, which has its pairs already
         self._local_of[candidate.socket] = candidate
         for remote in self.remotes.all():
-            if remote.type != "prflx":  # RFC 8445 7.3.1.3: paired with the local candidate that heard it only
+            if not self.remotes.is_learnt(
+                remote
+            ):  # RFC 8445 7.3.1.3: paired with the local candidate that heard it only
                 self._form_pair(candidate, remote, now)
         self._checker.wake(now)
         self._update_state("there is a local candidate", now)

@@ -17,13 +17,14 @@ MAX_HOST_LENGTH = 253
 class RemoteCandidates:
     """The table of the peer's candidates, by component and transport address."""
 
-    __slots__ = ("_known", "_learnt", "_session", "_waiting", "ended", "ignored")
+    __slots__ = ("_known", "_learnt", "_learnt_count", "_session", "_waiting", "ended", "ignored")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._known: dict[tuple[int, Address], Candidate] = {}
         self._waiting: list[Candidate | None] = []
-        self._learnt = 0
+        self._learnt: set[tuple[int, Address]] = set()
+        self._learnt_count = 0
         self.ended = False
         """The peer has told that no more will come (RFC 8838 14)."""
         self.ignored: list[tuple[str, str]] = []
@@ -39,6 +40,10 @@ class RemoteCandidates:
     def find(self, component: int, address: Address) -> Candidate | None:
         """The one with this address."""
         return self._known.get((component, address))
+
+    def is_learnt(self, candidate: Candidate) -> bool:
+        """Whether it is known from a check only: a candidate that is signalled may be of the type prflx too."""
+        return (candidate.component, candidate.transport_address) in self._learnt
 
     def hold(self, candidate: Candidate | None, now: float) -> bool:
         """Keep what came before the peer's credentials: only they tell its generation (RFC 8838 9). True when kept."""
@@ -69,7 +74,7 @@ class RemoteCandidates:
         candidate = replace(candidate, address=address[0])
         key = (candidate.component, address)
         known = self._known.get(key)
-        if known is not None and known.type != "prflx":
+        if known is not None and key not in self._learnt:
             self._ignore(candidate, "known already", now)
             return None
         limit = self._session.options.limits.remote_candidates
@@ -77,6 +82,7 @@ class RemoteCandidates:
             self._ignore(candidate, f"more than {limit} candidates", now)
             return None
         self._known[key] = candidate
+        self._learnt.discard(key)
         self._session.record.add(
             now, "remote", _name(candidate), "taken" if known is None else "taken: was peer-reflexive"
         )
@@ -89,15 +95,17 @@ class RemoteCandidates:
             return None
         host = address[0].partition("%")[0]
         candidate = Candidate(self._fresh_foundation(), component, "udp", priority, host, address[1], "prflx")
-        self._known[(component, (host, address[1]))] = candidate
+        key = (component, (host, address[1]))
+        self._known[key] = candidate
+        self._learnt.add(key)
         self._session.record.add(now, "remote", _name(candidate), "learnt from a check")
         return candidate
 
     def _fresh_foundation(self) -> str:
         used = {candidate.foundation for candidate in self._known.values()}
         while True:
-            self._learnt += 1
-            if (foundation := f"prflx{self._learnt}") not in used:
+            self._learnt_count += 1
+            if (foundation := f"prflx{self._learnt_count}") not in used:
                 return foundation
 
     def _reason_against(self, candidate: Candidate) -> str | None:
