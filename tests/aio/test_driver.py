@@ -68,12 +68,12 @@ class FakeMachine:
     def socket_failed(self, request: int, reason: str, now: float) -> None:
         self.tell("failed", request, reason)
 
-    def server_resolved(
+    def addresses_resolved(
         self, server: int, addresses: Sequence[Address], now: float, *, final: bool = True
     ) -> None:
         self.tell("resolved", server, tuple(addresses), final)
 
-    def server_failed(self, server: int, reason: str, now: float) -> None:
+    def resolution_failed(self, server: int, reason: str, now: float) -> None:
         self.tell("unresolved", server, reason)
 
     def socket_error(self, socket: int, address: Address | None, reason: str, now: float) -> None:
@@ -271,8 +271,8 @@ def test_lookups_are_asked_for_the_families_that_are_there_and_answered(run) -> 
     async def body() -> None:
         setup = Setup(families=frozenset({4}))
         setup.machine.events = [
-            NeedAddresses(at=0, server=0, host="stun.example.org", port=3478),
-            NeedAddresses(at=0, server=1, host="stun.example.net", port=3479),
+            NeedAddresses(at=0, request=0, host="stun.example.org", port=3478),
+            NeedAddresses(at=0, request=1, host="stun.example.net", port=3479),
         ]
         setup.driver.flush()
         assert setup.resolver.asked == [
@@ -301,7 +301,7 @@ def test_a_resolver_that_raises_is_an_answer_too(run) -> None:
 
     async def body() -> None:
         setup = Setup(resolver=Broken())
-        setup.machine.events = [NeedAddresses(at=0, server=3, host="stun.example.org", port=3478)]
+        setup.machine.events = [NeedAddresses(at=0, request=3, host="stun.example.org", port=3478)]
         setup.driver.flush()
         assert setup.machine.told == [("unresolved", 3, "the resolver failed: RuntimeError('oops')")]
         await setup.close()
@@ -315,7 +315,7 @@ def test_closing_delivers_the_last_words_and_leaves_nothing(run) -> None:
         await setup.socket()
         setup.machine.timer = 500.0
         setup.machine.events = [
-            NeedAddresses(at=0, server=0, host="stun.example.org", port=3478),
+            NeedAddresses(at=0, request=0, host="stun.example.org", port=3478),
             event("before"),
         ]
         setup.driver.flush()

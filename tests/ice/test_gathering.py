@@ -341,7 +341,7 @@ def test_a_silent_resolver_delays_nobody_and_ends_in_time():
     assert run.events(CandidateGathered)[1].at < 0.1
     assert "not resolved" in run.outcome("stun:stun.example")["reason"]
     # an answer that comes later still is of no use: the peer was told that there is no more
-    run.agent.server_resolved(0, [(SERVER, 3478)], run.sim.now)
+    run.agent.addresses_resolved(0, [(SERVER, 3478)], run.sim.now)
     run.sim.run_for(1)
     assert len(run.found) == 2
     assert len(run.events(GatheringStateChanged)) == 2
@@ -700,7 +700,7 @@ def test_a_name_with_many_addresses_is_asked_at_a_few():
 def test_a_resolver_that_answers_nonsense_is_not_believed(address):
     run = gathering()
     run.start("stun:stun.example")
-    run.agent.server_resolved(0, [(address, 3478)], run.sim.now)
+    run.agent.addresses_resolved(0, [(address, 3478)], run.sim.now)
     run.sim.run_for(0.02)
     assert run.sim.network.sent(run.node.host) == []
 
@@ -774,7 +774,7 @@ def test_the_driver_may_answer_in_any_order():
         steps = {
             "a": lambda: agent.socket_opened(0, 1, ("10.0.0.1", 5001), 0.0),
             "b": lambda: agent.socket_failed(1, "no", 0.0),
-            "n": lambda: agent.server_resolved(0, [(SERVER, 3478)], 0.0),
+            "n": lambda: agent.addresses_resolved(0, [(SERVER, 3478)], 0.0),
         }
         for step in order:
             steps[step]()

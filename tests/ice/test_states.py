@@ -255,8 +255,8 @@ def test_close_at_any_moment_is_the_end(moment):
         assert agent.datagram_received(sockets[0], b"\x80data", peer.address(), script.now) is None
         agent.socket_error(sockets[0], peer.address(), "gone", script.now)
         agent.socket_error(sockets[0], None, "gone", script.now)
-    agent.server_resolved(0, [("192.0.2.1", 3478)], script.now)
-    agent.server_failed(0, "gone", script.now)
+    agent.addresses_resolved(0, [("192.0.2.1", 3478)], script.now)
+    agent.resolution_failed(0, "gone", script.now)
     agent.socket_failed(0, "gone", script.now)
     agent.handle_timer(script.now + 100)
     assert agent.next_timer() is None

@@ -148,7 +148,7 @@ class Scripted(RootMachine):
         self.calls: list[tuple[object, ...]] = []
 
     def __getattr__(self, name: str) -> object:
-        if name not in ("server_resolved", "server_failed", "socket_opened", "socket_failed"):
+        if name not in ("addresses_resolved", "resolution_failed", "socket_opened", "socket_failed"):
             raise AttributeError(name)
         return lambda *arguments, **options: self.calls.append((name, *arguments, *options.values()))
 
@@ -175,14 +175,14 @@ def test_parts_of_an_answer_come_when_they_come():
     dns.fail("broken.example", "server failure", delay=0.6)
     dns.silence("dead.example")
     names = ["dual.example", "half.example", "broken.example", "dead.example"]
-    machine.ask(*(NeedAddresses(at=0.0, server=n, host=name, port=7) for n, name in enumerate(names)))
+    machine.ask(*(NeedAddresses(at=0.0, request=n, host=name, port=7) for n, name in enumerate(names)))
     sim.run_for(60)
     assert machine.calls == [
-        ("server_resolved", 0, [("192.0.2.1", 7), ("192.0.2.2", 7)], 0.1, False),
-        ("server_resolved", 0, [("2001:db8::1", 7)], 0.3, True),
-        ("server_resolved", 1, [("192.0.2.3", 7)], 0.4, False),
-        ("server_resolved", 1, [], 0.5, True),
-        ("server_failed", 2, "server failure", 0.6),
+        ("addresses_resolved", 0, [("192.0.2.1", 7), ("192.0.2.2", 7)], 0.1, False),
+        ("addresses_resolved", 0, [("2001:db8::1", 7)], 0.3, True),
+        ("addresses_resolved", 1, [("192.0.2.3", 7)], 0.4, False),
+        ("addresses_resolved", 1, [], 0.5, True),
+        ("resolution_failed", 2, "server failure", 0.6),
     ]
 
 

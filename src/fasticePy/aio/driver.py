@@ -44,12 +44,12 @@ class DrivenMachine(Machine, Protocol):
     def socket_failed(self, request: int, reason: str, now: float) -> None:
         """Answer to NeedSocket."""
 
-    def server_resolved(
+    def addresses_resolved(
         self, server: int, addresses: Sequence[Address], now: float, *, final: bool = True
     ) -> None:
         """Answer to NeedAddresses."""
 
-    def server_failed(self, server: int, reason: str, now: float) -> None:
+    def resolution_failed(self, server: int, reason: str, now: float) -> None:
         """Answer to NeedAddresses."""
 
     def socket_error(self, socket: int, address: Address | None, reason: str, now: float) -> None:
@@ -132,13 +132,13 @@ class Driver:
         """A lookup has found something."""
         if final:
             self._lookups.pop(server, None)
-        self._machine.server_resolved(server, addresses, self.now(), final=final)
+        self._machine.addresses_resolved(server, addresses, self.now(), final=final)
         self.flush()
 
     def lookup_failed(self, server: int, reason: str) -> None:
         """A lookup has found nothing."""
         self._lookups.pop(server, None)
-        self._machine.server_failed(server, reason, self.now())
+        self._machine.resolution_failed(server, reason, self.now())
         self.flush()
 
     # -- output ----------------------------------------------------------------------------------------------
@@ -227,14 +227,14 @@ class Driver:
     def _resolve(self, need: NeedAddresses) -> None:
         if self.closed:
             return
-        lookup = _ServerLookup(self, need.server)
+        lookup = _ServerLookup(self, need.request)
         ipv4, ipv6 = 4 in self._families, 6 in self._families
         try:
             handle = self._resolver.resolve(need.host, need.port, lookup, ipv4=ipv4, ipv6=ipv6)
         except Exception as error:  # noqa: BLE001 - an application's resolver may do anything
-            self._machine.server_failed(need.server, f"the resolver failed: {error!r}", self.now())
+            self._machine.resolution_failed(need.request, f"the resolver failed: {error!r}", self.now())
             return
-        self._lookups[need.server] = handle
+        self._lookups[need.request] = handle
 
     # -- time ------------------------------------------------------------------------------------------------
 

@@ -7,19 +7,24 @@ from fasticePy.ice.candidate import Candidate, CandidateType, candidate_priority
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.description import Description
 from fasticePy.ice.events import (
+    CancelConnection,
     CandidateGathered,
     CloseSocket,
     GatheringState,
     GatheringStateChanged,
     IceState,
     NeedAddresses,
+    NeedConnection,
     NeedSocket,
     PairSelected,
+    PublishName,
+    Restarted,
     Role,
     RoleChanged,
     Route,
     ServerFinished,
     StateChanged,
+    WithdrawName,
 )
 from fasticePy.ice.options import IceOptions, Limits, Timeouts
 from fasticePy.ice.pacing import Pacer
@@ -27,6 +32,7 @@ from fasticePy.ice.pair import CandidatePair, pair_priority
 from fasticePy.ice.report import IceFailed, Report
 
 __all__ = [
+    "CancelConnection",
     "Candidate",
     "CandidateGathered",
     "CandidatePair",
@@ -42,16 +48,20 @@ __all__ = [
     "IceState",
     "Limits",
     "NeedAddresses",
+    "NeedConnection",
     "NeedSocket",
     "Pacer",
     "PairSelected",
+    "PublishName",
     "Report",
+    "Restarted",
     "Role",
     "RoleChanged",
     "Route",
     "ServerFinished",
     "StateChanged",
     "Timeouts",
+    "WithdrawName",
     "candidate_priority",
     "pair_priority",
 ]

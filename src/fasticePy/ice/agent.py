@@ -70,17 +70,17 @@ class IceAgent(RootMachine):
         if not self._engine.ended:
             self._engine.gatherer.socket_failed(request, reason, now)
 
-    def server_resolved(
-        self, server: int, addresses: Sequence[Address], now: float, *, final: bool = True
+    def addresses_resolved(
+        self, request: int, addresses: Sequence[Address], now: float, *, final: bool = True
     ) -> None:
-        """Addresses of a server, the answer to `NeedAddresses`. `final` tells whether these are the last ones."""
+        """Addresses of a host name, the answer to `NeedAddresses`. `final` tells whether these are the last ones."""
         if not self._engine.ended:
-            self._engine.gatherer.server_resolved(server, addresses, now, final)
+            self._engine.gatherer.server_resolved(request, addresses, now, final)
 
-    def server_failed(self, server: int, reason: str, now: float) -> None:
-        """A server has no addresses; `reason` is in words."""
+    def resolution_failed(self, request: int, reason: str, now: float) -> None:
+        """A host name has no addresses; `reason` is in words."""
         if not self._engine.ended:
-            self._engine.gatherer.server_failed(server, reason, now)
+            self._engine.gatherer.server_failed(request, reason, now)
 
     # -- the peer --------------------------------------------------------------------------------------------------
 

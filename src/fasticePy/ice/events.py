@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from fasticePy.ice.candidate import Candidate
+from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.machine import Address, Event
 
@@ -28,27 +29,65 @@ class Route:
 @dataclass(slots=True, kw_only=True)
 class NeedSocket(Event):
     """The agent wants a socket bound to `address` (port 0: any of the driver's choice); answer with
-    `socket_opened(request, ...)` or `socket_failed(request, ...)`, at once or later, in any state."""
+    `socket_opened(request, ...)` or `socket_failed(request, ...)`, at once or later, in any state.
+
+    With the transport "tcp" it is one that listens, and from whose port connections can leave as well: who connects
+    to it is told by `connection_accepted(...)`."""
 
     request: int
     component: int
     transport: str
     address: Address
+    stream: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class NeedConnection(Event):
+    """The agent wants a TCP connection from `base` (port 0: any; else exactly this one, that of a listening socket)
+    to `peer`; answer with `connection_opened(request, ...)` or `connection_failed(request, ...)`. Its frames
+    (RFC 4571) come and go as whole messages, as datagrams do; its end is told by `connection_closed(...)`."""
+
+    request: int
+    base: Address
+    peer: Address
+
+
+@dataclass(slots=True, kw_only=True)
+class CancelConnection(Event):
+    """A connection that was asked for is not wanted any more; if it is open by now, it is closed."""
+
+    request: int
 
 
 @dataclass(slots=True, kw_only=True)
 class NeedAddresses(Event):
-    """The agent wants the A and AAAA addresses of a server's host name; answer with `server_resolved(server, ...)`
-    (more than once is fine, as families arrive) or `server_failed(server, ...)`."""
+    """The agent wants the A and AAAA addresses of a host name; answer with `addresses_resolved(request, ...)`
+    (more than once is fine, as families arrive) or `resolution_failed(request, ...)`. A name that ends in `.local`
+    is asked for by multicast DNS and never otherwise."""
 
-    server: int
+    request: int
     host: str
     port: int
 
 
 @dataclass(slots=True, kw_only=True)
+class PublishName(Event):
+    """The agent hides `address` behind this name: answer for it by multicast DNS until `WithdrawName`."""
+
+    name: str
+    address: str
+
+
+@dataclass(slots=True, kw_only=True)
+class WithdrawName(Event):
+    """The name is not used any more."""
+
+    name: str
+
+
+@dataclass(slots=True, kw_only=True)
 class CloseSocket(Event):
-    """The agent needs this socket no more."""
+    """The agent needs this socket, listener or connection no more."""
 
     socket: int
 
@@ -58,6 +97,7 @@ class CandidateGathered(Event):
     """A local candidate that the application passes on to the peer (trickle, RFC 8838 9)."""
 
     candidate: Candidate
+    stream: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +105,7 @@ class GatheringStateChanged(Event):
     """Gathering began or ended; with "complete" the application passes on end-of-candidates (RFC 8838 13)."""
 
     state: GatheringState
+    stream: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,6 +127,7 @@ class StateChanged(Event):
 
     state: IceState
     reason: str
+    stream: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,6 +138,17 @@ class PairSelected(Event):
     pair: CandidatePair
     route: Route
     nominated: bool
+    stream: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Restarted(Event):
+    """The stream has begun a new generation, with these credentials: the application sends `local_description` to
+    the peer and passes on the candidates that follow (RFC 8445 9). Data goes on travelling on the old pair."""
+
+    stream: int
+    credentials: Credentials
+    reason: str
 
 
 @dataclass(slots=True, kw_only=True)

@@ -203,7 +203,7 @@ class Gatherer:
             server.resolving = False
             self._add_address(server, (url.host, url.port), now)
         else:
-            self._session.outbox.emit(NeedAddresses(at=now, server=index, host=url.host, port=url.port))
+            self._session.outbox.emit(NeedAddresses(at=now, request=index, host=url.host, port=url.port))
             self._session.outbox.timers.schedule(
                 now + options.timeouts.gathering, partial(self._resolution_timed_out, server)
             )

@@ -88,10 +88,10 @@ class AgentNode(Node["IceAgent"]):
     ) -> Callable[[], None]:
         def tell() -> None:
             if answer.failure and not known:
-                self.agent.server_failed(event.server, answer.failure, self.now)
+                self.agent.resolution_failed(event.request, answer.failure, self.now)
             else:
                 addresses = [(address, event.port) for address in answer.addresses]
-                self.agent.server_resolved(event.server, addresses, self.now, final=final)
+                self.agent.addresses_resolved(event.request, addresses, self.now, final=final)
 
         return tell
 
