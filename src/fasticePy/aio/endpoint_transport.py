@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 from fasticePy.aio.endpoint import (
     MAX_DATAGRAM,
@@ -83,8 +83,8 @@ class TransportEndpoint(Endpoint):
 
     def made(self, transport: asyncio.BaseTransport) -> None:
         """The transport exists."""
-        if hasattr(transport, "max_size"):
-            transport.max_size = MAX_DATAGRAM  # the proactor's: 256 KiB for each receive otherwise
+        if isinstance(transport, _Sized):
+            transport.max_size = MAX_DATAGRAM
         # a cast, not a check: until Python 3.12 asyncio's own class did not derive from DatagramTransport
         self._transport = cast(asyncio.DatagramTransport, transport)
 
@@ -118,6 +118,13 @@ class TransportEndpoint(Endpoint):
     def _end_batch(self) -> None:
         self._batch = None
         self._handler.batch_ended()
+
+
+@runtime_checkable
+class _Sized(Protocol):
+    """The proactor's transport: it takes a buffer of this size for each receive, 256 KiB if nobody says otherwise."""
+
+    max_size: int
 
 
 class _Reader(asyncio.DatagramProtocol):

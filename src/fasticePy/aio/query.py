@@ -172,7 +172,7 @@ class _Query:
         resolver: Resolver,
     ) -> None:
         self._options = options
-        self._transport = transport
+        self._transport: Transport | None = transport
         self._families = families
         self._resolver = resolver
         self._loop = asyncio.get_running_loop()

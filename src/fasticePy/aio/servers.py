@@ -42,11 +42,11 @@ def as_servers(servers: ServerLike | Iterable[ServerLike]) -> tuple[IceServer, .
     """One or several servers of any accepted shape. Raises what `IceServer` raises, and TypeError for other
     things."""
     if isinstance(servers, str | IceServer | Mapping):
-        servers = (servers,)
+        return (_as_server(servers),)
     return tuple(_as_server(server) for server in servers)
 
 
-def _as_server(server: ServerLike) -> IceServer:
+def _as_server(server: object) -> IceServer:
     if isinstance(server, IceServer):
         return server
     if isinstance(server, str):

@@ -74,7 +74,7 @@ class Trial:
         on_established: Callable[[Trial], None],
     ) -> None:
         """`on_established(self)` is called when a connection stands, and the server is who it should be."""
-        self.transport = transport
+        self.transport: Transport = transport
         self.address = address
         self._options = options
         self._on_established = on_established

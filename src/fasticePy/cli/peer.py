@@ -148,7 +148,7 @@ class Peer:
     def _stats(self, agent: Agent, command: Mapping[str, Any]) -> None:
         self._emit({"event": "stats", "stats": agent.get_stats(), "report": agent.report().to_dict()})
 
-    _COMMANDS: Mapping[str, Callable[[Peer, Agent, Mapping[str, Any]], None]] = {
+    _COMMANDS: Mapping[str, Callable[[Any, Agent, Mapping[str, Any]], None]] = {
         "remote": _remote,
         "remote_candidate": _remote_candidate,
         "remote_gathering_done": _remote_gathering_done,

@@ -119,9 +119,9 @@ def transports_to_try(url: ServerUrl) -> list[tuple[ServerUrl, Transport, bool]]
     provable = not url.numeric or url.tls_name is not None
     plan: list[tuple[ServerUrl, Transport, bool]] = []
     if not url.secure:
-        plan += [(url, "udp", own == "udp"), (url, "tcp", own == "tcp")]
+        plan.extend([(url, "udp", own == "udp"), (url, "tcp", own == "tcp")])
     if provable or url.secure:
-        plan += [(secure, "tls", own == "tls"), (secure, "dtls", own == "dtls")]
+        plan.extend([(secure, "tls", own == "tls"), (secure, "dtls", own == "dtls")])
     return plan
 
 

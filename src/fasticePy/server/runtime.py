@@ -64,7 +64,7 @@ class ServerRuntime:
         self.dtls_addresses: tuple[Address, ...] = ()
         self._machine = machine
         self._listeners = listeners
-        self._decoder = decoder
+        self._decoder: StreamMode = decoder
         self._limits = limits
         self._tls = tls
         self._loop = asyncio.get_running_loop()

@@ -160,7 +160,7 @@ class KeyMechanism:
         self.credentials = None
         self._proof = Proof(key=key, sha1=sha1, sha256=sha256)
 
-    def proof(self, _method: int) -> Proof:
+    def proof(self, method: int) -> Proof:
         """The same in every request."""
         return self._proof
 
@@ -168,7 +168,7 @@ class KeyMechanism:
         """Everything has to have integrity by the key (RFC 8489 9.1.4)."""
         return integrity_doubt(proof, message)
 
-    def challenge(self, _proof: Proof, message: Message) -> Challenge | str:
+    def challenge(self, proof: Proof, message: Message) -> Challenge | str:
         """There is nothing else to offer."""
         return f"{describe(message)}: the credentials are refused"
 

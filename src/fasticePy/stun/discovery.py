@@ -144,6 +144,7 @@ def usable_transports(url: ServerUrl, transports: Sequence[Transport]) -> tuple[
                 f"{url}: {wanted} is not among the transports to use, {', '.join(transports) or 'none'}"
             )
         return (wanted,)
+    left: tuple[Transport, ...]
     if url.secure:
         left = tuple(each for each in transports if each in SECURE)
     elif url.relay:
@@ -243,7 +244,9 @@ def _at_default_port(url: ServerUrl, transport: Transport) -> Target:
 
 def _by_srv(url: ServerUrl, transports: tuple[Transport, ...], rng: Rng) -> _Steps:
     """RFC 8489 8.1; RFC 5928 3, steps 3 and 5. Without SRV records the host itself serves, at the default port."""
-    questions = {transport: srv_question(url, transport) for transport in transports}
+    questions: dict[Transport, Question] = {
+        transport: srv_question(url, transport) for transport in transports
+    }
     answers = yield tuple(questions.values())
     targets: list[Target] = []
     for transport, question in questions.items():

@@ -354,8 +354,8 @@ class ShortTermAuthenticator:
     def check(
         self,
         message: Message,
-        _source: Address,
-        _now: float,
+        source: Address,
+        now: float,
         *,
         context: str = "",
         session: Grant | None = None,

@@ -177,10 +177,11 @@ class Analysis:
     # --- TCP
 
     def _segment(self, packet: Packet) -> Iterator[Finding]:
-        flow = (packet.source, packet.destination)
+        flow: Flow = (packet.source, packet.destination)
+        back: Flow = (packet.destination, packet.source)
         if packet.syn and not packet.ack:  # a new connection, perhaps between the same ports
             self._tcp.pop(flow, None)
-            self._tcp.pop(flow[::-1], None)
+            self._tcp.pop(back, None)
         findings: list[Finding] = []
         pieces = self.streams.segment(packet)
         stream = self._tcp.get(flow)
@@ -213,7 +214,8 @@ class Analysis:
 
     def _recognise(self, stream: _Stream, flow: Flow, data: bytes) -> StreamDecoder | None:
         """What splits the stream, by its first bytes; None when they are too few, or no messages."""
-        other = self._tcp.get(flow[::-1])
+        source, destination = flow
+        other = self._tcp.get((destination, source))
         framing, note = _framing_of(data)
         if framing is None and other is not None and not _is_text(data):
             # what TURN sends begins with one of few bytes; a length may be any
