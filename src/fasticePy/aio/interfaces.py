@@ -18,8 +18,40 @@ from typing import Literal, TypeAlias
 InterfaceKind: TypeAlias = Literal[
     "ethernet", "wifi", "cellular", "tunnel", "bridge", "virtual", "loopback", "unknown"
 ]
+Exposure: TypeAlias = Literal["all", "default-and-private", "default", "relay"]
+"""Which addresses the peer, and whoever else reads the signalling, may learn: the modes 1 to 4 of RFC 8828 5.2."""
+Ipv6Choice: TypeAlias = Literal["auto", "stable", "temporary"]
 MAX_ADDRESSES = 10
 """Addresses of one family that an agent uses at most: nodes of clusters have hundreds."""
+
+_MODES: dict[Exposure, int] = {"all": 1, "default-and-private": 2, "default": 3, "relay": 4}
+_PRIVATE = [
+    ipaddress.ip_network(network)
+    for network in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),  # RFC 1918
+        "100.64.0.0/10",  # RFC 6598: between subscribers and the NAT of their provider
+        "fc00::/7",  # RFC 4193
+        *("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10"),  # of no use beyond host and link
+    )
+]
+
+NETWORK_COST: dict[InterfaceKind, int] = {
+    "ethernet": 0,
+    "wifi": 10,
+    "cellular": 900,
+    "tunnel": 51,
+    "bridge": 50,
+    "virtual": 50,
+    "loopback": 0,
+    "unknown": 50,
+}
+"""The cost of using an interface, by its kind: of two paths that are otherwise alike the cheaper one is taken.
+
+The scale and the numbers are those of libwebrtc, which every browser puts into its candidates
+(`network-cost`), so that both sides of a session compare the same thing: none for a cable, 10 for Wi-Fi, 900
+for a mobile network, 50 for what is not known, and 1 more for a tunnel than for what is below it, which is not
+known either.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +82,11 @@ class InterfaceAddress:
     def version(self) -> int:
         """4 or 6."""
         return 6 if ":" in self.address else 4
+
+    @property
+    def cost(self) -> int:
+        """What a path over this address costs, 0 (nothing) to 999; see `NETWORK_COST`."""
+        return NETWORK_COST[self.kind]
 
     @property
     def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -88,15 +125,41 @@ class AddressPolicy:
     matches, or a callable that says yes, also brings back interfaces that are left out for what they are
     (`docker0`). `addresses`: numeric addresses and networks (`10.0.0.0/8`), with `!` those not wanted, or a
     callable. An address given literally is used whatever the defaults say.
+
+    `ipv6`: False for none. "auto" (as True): a temporary address displaces those that can be tracked and are of
+    the same prefix on the same interface (RFC 8445 5.1.1.1), others are used as they are. "stable": no temporary
+    ones, for what has to keep its address for longer than the day that a temporary one lives. "temporary":
+    nothing that can be tracked, even if that leaves no IPv6 at all. Which addresses are temporary is known on
+    Linux only; elsewhere none is taken for one.
+
+    `exposure` says how much of this host may be known elsewhere (RFC 8828 5.2), and no other option overrules it:
+
+    - "all": every address, for the best path. RFC 8828 asks for the user's consent to it; that is for the
+      application to obtain.
+    - "default-and-private": for each family the address from which the operating system sends to the internet, and the
+      private addresses of the same interfaces.
+    - "default": that one address only. When it is private, packets leave from it and it is not told: the peer learns
+      what STUN and TURN servers answer.
+    - "relay": the same, and the peer learns no address of this host or of its NAT, only relayed ones.
+
+    `max_addresses` caps the addresses of one family. Raises ValueError and TypeError for what cannot be.
     """
 
     interfaces: Sequence[str] | AddressTest | None = None
     addresses: Sequence[str] | AddressTest | None = None
     include_loopback: bool = False
     ipv4: bool = True
-    ipv6: bool = True
+    ipv6: bool | Ipv6Choice = True
+    exposure: Exposure = "all"
+    max_addresses: int = MAX_ADDRESSES
 
     def __post_init__(self) -> None:
+        if self.ipv6 not in {True, False, "auto", "stable", "temporary"}:
+            raise ValueError(f'ipv6 takes a bool, "auto", "stable" or "temporary", not {self.ipv6!r}')
+        if self.exposure not in _MODES:
+            raise ValueError(f"exposure is one of {', '.join(_MODES)}, not {self.exposure!r}")
+        if self.max_addresses < 1:
+            raise ValueError(f"max_addresses is at least 1, not {self.max_addresses}")
         if isinstance(self.interfaces, str) or isinstance(self.addresses, str):
             raise TypeError("interfaces and addresses take a list of strings, or a callable")
         if self.addresses is not None and not callable(self.addresses):
@@ -109,22 +172,31 @@ class Selection:
     """The outcome: addresses to use, best first, and a decision for each address of the host."""
 
     addresses: tuple[str, ...]
+    """Where sockets are opened."""
     decisions: tuple[Decision, ...]
+    hidden: frozenset[str] = frozenset()
+    """Those of `addresses` that nobody may learn: no host candidates, and no related addresses of others."""
+    used: tuple[InterfaceAddress, ...] = ()
+    """What is known of each of `addresses`, in the same order: interface, kind, cost."""
 
 
 def select(found: Sequence[InterfaceAddress], policy: AddressPolicy) -> Selection:
     """Judge every address of the host."""
-    verdicts = [_judge(entry, found, policy) for entry in found]
+    # what may not be known displaces nothing: no temporary address the stable one that the default route has
+    visible = [entry for entry in found if _too_exposed(entry, found, policy) is None]
+    verdicts = [_judge(entry, found, visible, policy) for entry in found]
     if not any(verdict.used for verdict in verdicts):
         # a machine whose only network is, say, a bridge between containers still wants to be reached
         verdicts = [verdict.reprieved() for verdict in verdicts]
     ordered = [entry for entry, verdict in zip(found, verdicts, strict=True) if verdict.used]
-    kept = _within_limits(_in_order(ordered))
+    kept = _within_limits(_in_order(ordered), policy.max_addresses)
     decisions = [
-        _decision(entry, verdict, entry in kept) for entry, verdict in zip(found, verdicts, strict=True)
+        _decision(entry, verdict, entry in kept, policy)
+        for entry, verdict in zip(found, verdicts, strict=True)
     ]
     decisions += _not_found(found, policy)
-    return Selection(tuple(entry.address for entry in kept), tuple(decisions))
+    hidden = frozenset(entry.address for entry in kept if _hidden(entry, policy))
+    return Selection(tuple(entry.address for entry in kept), tuple(decisions), hidden, tuple(kept))
 
 
 # -- judging
@@ -142,7 +214,12 @@ class _Verdict:
         return _Verdict(True, f"nothing better on this host ({self.reason})") if self.second_choice else self
 
 
-def _judge(entry: InterfaceAddress, found: Sequence[InterfaceAddress], policy: AddressPolicy) -> _Verdict:
+def _judge(
+    entry: InterfaceAddress,
+    found: Sequence[InterfaceAddress],
+    visible: Sequence[InterfaceAddress],
+    policy: AddressPolicy,
+) -> _Verdict:
     reason = _impossible(entry) or _switched_off(entry, policy)
     if reason:
         return _Verdict(False, reason)
@@ -152,10 +229,13 @@ def _judge(entry: InterfaceAddress, found: Sequence[InterfaceAddress], policy: A
         return _Verdict(False, "not among the interfaces asked for")
     if listed is False:
         return _Verdict(False, "not among the addresses asked for")
+    reason = _too_exposed(entry, found, policy)
+    if reason:
+        return _Verdict(False, reason)
     literal = _given_literally(entry, policy)
     if literal:
         return _Verdict(True, "asked for by address")
-    reason = _unusable(entry, found, policy)
+    reason = _unusable(entry, visible, policy)
     if reason:
         return _Verdict(False, reason)
     if named or listed:
@@ -190,6 +270,36 @@ def _switched_off(entry: InterfaceAddress, policy: AddressPolicy) -> str | None:
     return None
 
 
+def _too_exposed(
+    entry: InterfaceAddress, found: Sequence[InterfaceAddress], policy: AddressPolicy
+) -> str | None:
+    """RFC 8828 5.2: what the mode does not let others know, nor send through."""
+    if policy.exposure == "all" or entry.default:
+        return None
+    if policy.exposure == "default-and-private":
+        allowed = "the default routes' addresses and private ones of the same interfaces only"
+        if _private(entry) and any(other.default for other in found if other.interface == entry.interface):
+            return None
+    else:
+        allowed = "the default routes' addresses only"
+    nothing = "" if any(other.default for other in found) else ", and this host has no default route"
+    return f"exposure {policy.exposure!r}: {allowed}{nothing} ({_mode(policy)})"
+
+
+def _hidden(entry: InterfaceAddress, policy: AddressPolicy) -> bool:
+    """RFC 8828 5.2: modes 3 and 4 send from a private address without telling it. A public one that packets leave from
+    by default is what any STUN server would tell; only mode 4 keeps that back, too."""
+    return policy.exposure == "relay" or (policy.exposure == "default" and _private(entry))
+
+
+def _private(entry: InterfaceAddress) -> bool:
+    return any(entry.ip in network for network in _PRIVATE)
+
+
+def _mode(policy: AddressPolicy) -> str:
+    return f"RFC 8828 5.2 mode {_MODES[policy.exposure]}"
+
+
 def _unusable(
     entry: InterfaceAddress, found: Sequence[InterfaceAddress], policy: AddressPolicy
 ) -> str | None:
@@ -204,6 +314,10 @@ def _unusable(
         return "the interface has no carrier"
     if entry.tentative:
         return "not confirmed to be unique on the link"
+    unwanted = _ipv6_unwanted(entry, policy)
+    if unwanted:
+        return unwanted
+    found = [other for other in found if not _ipv6_unwanted(other, policy)]
     if entry.deprecated and _has_better(entry, found, lambda other: not other.deprecated):
         return "deprecated, and the interface has an address that is not"
     # RFC 8445 5.1.1.1: a privacy address is of no use beside one that can be tracked
@@ -211,6 +325,16 @@ def _unusable(
         entry, found, lambda other: other.temporary and _same_prefix(entry, other)
     ):
         return "can be tracked, and the interface has a temporary address of the same prefix"
+    return None
+
+
+def _ipv6_unwanted(entry: InterfaceAddress, policy: AddressPolicy) -> str | None:
+    if entry.version == 4 or entry.ip.is_loopback:
+        return None
+    if policy.ipv6 == "stable" and entry.temporary:
+        return "temporary, and stable IPv6 addresses are asked for"
+    if policy.ipv6 == "temporary" and not entry.temporary:
+        return "can be tracked, and temporary IPv6 addresses are asked for"
     return None
 
 
@@ -306,11 +430,13 @@ def _not_found(found: Sequence[InterfaceAddress], policy: AddressPolicy) -> list
     ]
 
 
-def _decision(entry: InterfaceAddress, verdict: _Verdict, kept: bool) -> Decision:
+def _decision(entry: InterfaceAddress, verdict: _Verdict, kept: bool, policy: AddressPolicy) -> Decision:
+    reason = verdict.reason
     if verdict.used and not kept:
-        reason = f"more than {MAX_ADDRESSES} IPv{entry.version} addresses"
-        return Decision(entry.interface, entry.address, entry.kind, False, reason)
-    return Decision(entry.interface, entry.address, entry.kind, verdict.used, verdict.reason)
+        reason = f"more than {policy.max_addresses} IPv{entry.version} addresses"
+    elif verdict.used and _hidden(entry, policy):
+        reason += f"; not told to anybody: exposure {policy.exposure!r} ({_mode(policy)})"
+    return Decision(entry.interface, entry.address, entry.kind, verdict.used and kept, reason)
 
 
 # -- order
@@ -366,7 +492,7 @@ def interleave(entries: Sequence[InterfaceAddress]) -> list[InterfaceAddress]:
     return mixed + v6[len(v4) :]
 
 
-def _within_limits(entries: Sequence[InterfaceAddress]) -> list[InterfaceAddress]:
+def _within_limits(entries: Sequence[InterfaceAddress], limit: int) -> list[InterfaceAddress]:
     kept: list[InterfaceAddress] = []
     count = {4: 0, 6: 0}
     seen: set[str] = set()
@@ -374,7 +500,7 @@ def _within_limits(entries: Sequence[InterfaceAddress]) -> list[InterfaceAddress
         if entry.address in seen:
             continue
         count[entry.version] += 1
-        if count[entry.version] <= MAX_ADDRESSES:
+        if count[entry.version] <= limit:
             seen.add(entry.address)
             kept.append(entry)
     return kept
