@@ -168,7 +168,7 @@ def test_sockets_that_cannot_be_opened_are_answered_with_the_reason(run) -> None
             NeedSocket(at=0, request=2, component=1, transport="udp", address=("not numeric", 0)),
         ]
         setup.driver.flush()
-        reason = f"all 1 ports of the range {port}-{port} are taken on 127.0.0.1"
+        reason = f"no free port in {port}-{port} on 127.0.0.1 (all 1 in use)"
         assert setup.machine.told[0] == ("failed", 1, reason)
         assert setup.machine.told[1][:2] == ("failed", 2)
         await setup.close()

@@ -8,13 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fasticePy.aio import errqueue
 from fasticePy.aio.endpoint import MAX_FAILED_READS, MAX_PER_WAKE, Endpoint, UdpEndpoint
 from fasticePy.aio.endpoint_transport import TransportEndpoint
-from fasticePy.aio.udp_socket import BUFFER_SIZE, PortsExhaustedError, bound_address, open_udp_socket
+from fasticePy.aio.udp_socket import BUFFER_SIZE, PortsExhaustedError, bind, bound_address, open_udp_socket
 from fasticePy.machine import Address
 
 KINDS = [UdpEndpoint, TransportEndpoint]
@@ -401,7 +402,8 @@ def test_ports_come_from_the_range_and_its_end_is_explained() -> None:
         taken.extend(open_udp_socket(("127.0.0.1", 0), ports=ports) for _ in ports)
         assert {bound_address(sock)[1] for sock in taken} == set(ports)
         with pytest.raises(
-            PortsExhaustedError, match=f"all 2 ports of the range {ports[0]}-{ports[-1]} are taken"
+            PortsExhaustedError,
+            match=rf"no free port in {ports[0]}-{ports[-1]} on 127.0.0.1 \(all 2 in use\)",
         ):
             open_udp_socket(("127.0.0.1", 0), ports=ports)
     finally:
@@ -412,11 +414,40 @@ def test_ports_come_from_the_range_and_its_end_is_explained() -> None:
 def test_the_search_starts_at_a_random_port(monkeypatch) -> None:
     starts = iter([b"\x00\x00\x00\x00", b"\x00\x00\x00\x03"])
     monkeypatch.setattr("fasticePy.aio.udp_socket.os.urandom", lambda n: next(starts))
-    asked: list[int] = []
-    monkeypatch.setattr("fasticePy.aio.udp_socket._open", lambda address, size: asked.append(address[1]))
-    for _ in range(2):
-        open_udp_socket(("127.0.0.1", 0), ports=range(40000, 40010))
-    assert asked == [40000, 40003]
+    for first in (40000, 40003):
+        sock = Binding({})
+        bind(sock, ("127.0.0.1", 0), range(40000, 40010))  # type: ignore[arg-type]
+        assert sock.asked == [("127.0.0.1", first)]
+
+
+def test_the_whole_range_is_searched_and_what_became_of_it_told(monkeypatch) -> None:
+    monkeypatch.setattr("fasticePy.aio.udp_socket.os.urandom", lambda n: b"\x00\x00\x00\x02")
+    in_use, not_allowed = OSError(errno.EADDRINUSE, "in use"), OSError(errno.EACCES, "not allowed")
+    sock = Binding({1022: not_allowed, 1023: not_allowed, 1024: in_use})
+    bind(sock, ("::1", 0, 0, 7), range(1022, 1026))  # type: ignore[arg-type]
+    assert sock.asked == [("::1", port, 0, 7) for port in (1024, 1025)]
+    sock = Binding({1022: not_allowed, 1023: not_allowed, 1024: in_use})
+    text = r"no free port in 1022-1024 on ::1 \(1 in use, 2 not allowed\)"
+    with pytest.raises(PortsExhaustedError, match=text):
+        bind(sock, ("::1", 0, 0, 7), range(1022, 1025))  # type: ignore[arg-type]
+    sock = Binding(dict.fromkeys(range(40000, 40010), in_use))
+    text = r"no free port in 40000-40008 in steps of 2 on 127.0.0.1 \(all 5 in use\)"
+    with pytest.raises(PortsExhaustedError, match=text):
+        bind(sock, ("127.0.0.1", 0), range(40008, 39999, -2))  # type: ignore[arg-type]
+    assert [port for _, port in sock.asked] == [40004, 40002, 40000, 40008, 40006]
+
+
+class Binding:
+    """A socket that can bind where there is no error."""
+
+    def __init__(self, errors: dict[int, OSError]) -> None:
+        self.errors = errors
+        self.asked: list[tuple[Any, ...]] = []
+
+    def bind(self, sockaddr: tuple[Any, ...]) -> None:
+        self.asked.append(sockaddr)
+        if sockaddr[1] in self.errors:
+            raise self.errors[sockaddr[1]]
 
 
 def test_another_trouble_than_a_taken_port_is_not_searched_around() -> None:

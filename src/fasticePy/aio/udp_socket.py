@@ -9,18 +9,21 @@ import socket
 import sys
 
 from fasticePy.aio import errqueue
-from fasticePy.aio.sockaddr import from_sockaddr, to_sockaddr
+from fasticePy.aio.sockaddr import SockAddr, from_sockaddr, to_sockaddr
 from fasticePy.machine import Address
 
 BUFFER_SIZE = 512 * 1024
 """Bytes asked for with SO_RCVBUF and SO_SNDBUF: a video key frame, or an event loop busy for a while, fits
 in."""
 
-_IN_USE = frozenset({errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)})
+IN_USE = frozenset({errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)})
+"""What the operating system says of a port that somebody has."""
+# ports below 1024 without the right to them; those that Windows keeps for itself
+_NOT_ALLOWED = frozenset({errno.EACCES, getattr(errno, "WSAEACCES", errno.EACCES)})
 
 
 class PortsExhaustedError(OSError):
-    """No port of the range is free; the text names the range."""
+    """No port of the range is free; the text names the range and tells how many of its ports are in use."""
 
 
 def open_udp_socket(
@@ -30,9 +33,55 @@ def open_udp_socket(
     tried from a random one on; with port 0 alone any port. Raises OSError, `PortsExhaustedError` among them,
     and ValueError for an address that is none.
     """
-    if address[1] == 0 and ports is not None:
-        return _open_in_range(address[0], ports, buffer_size)
-    return _open(address, buffer_size)
+    sockaddr = to_sockaddr(address)
+    family = socket.AF_INET6 if len(sockaddr) == 4 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _grow(sock, socket.SO_RCVBUF, buffer_size)
+        _grow(sock, socket.SO_SNDBUF, buffer_size)
+        errqueue.enable(sock)
+        _ignore_unreachable_on_windows(sock)
+        bind(sock, sockaddr, ports)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def bind(sock: socket.socket, sockaddr: SockAddr, ports: range | None) -> None:
+    """Bind `sock`; with port 0 and `ports` to a free port of that range, tried from a random one on. Raises OSError,
+    `PortsExhaustedError` among them."""
+    if sockaddr[1] != 0 or ports is None:
+        sock.bind(sockaddr)
+        return
+    if not ports:
+        raise PortsExhaustedError("the port range is empty")
+    # from a random port on (RFC 6056): a predictable one helps an attacker who cannot see the traffic
+    start = int.from_bytes(os.urandom(4), "big") % len(ports)
+    refused = 0
+    for offset in range(len(ports)):
+        port = ports[(start + offset) % len(ports)]
+        try:
+            sock.bind((sockaddr[0], port, *sockaddr[2:]))
+        except OSError as error:
+            if error.errno in _NOT_ALLOWED:
+                refused += 1
+            elif error.errno not in IN_USE:
+                raise
+        else:
+            return
+    raise PortsExhaustedError(_exhausted(sockaddr[0], ports, refused))
+
+
+def _exhausted(host: str, ports: range, refused: int) -> str:
+    steps = "" if abs(ports.step) == 1 else f" in steps of {abs(ports.step)}"
+    why = (
+        f"all {len(ports)} in use" if not refused else f"{len(ports) - refused} in use, {refused} not allowed"
+    )
+    return f"no free port in {min(ports)}-{max(ports)}{steps} on {host} ({why})"
 
 
 def check_ports(ports: range | None) -> range | None:
@@ -49,40 +98,6 @@ def check_ports(ports: range | None) -> range | None:
 def bound_address(sock: socket.socket) -> Address:
     """Where the socket is bound."""
     return from_sockaddr(sock.getsockname())
-
-
-def _open_in_range(host: str, ports: range, buffer_size: int) -> socket.socket:
-    if not ports:
-        raise PortsExhaustedError("the port range is empty")
-    # from a random port on (RFC 6056): a predictable one helps an attacker who cannot see the traffic
-    start = int.from_bytes(os.urandom(4), "big") % len(ports)
-    for offset in range(len(ports)):
-        try:
-            return _open((host, ports[(start + offset) % len(ports)]), buffer_size)
-        except OSError as error:
-            if error.errno not in _IN_USE:
-                raise
-    taken = f"all {len(ports)} ports of the range {ports[0]}-{ports[-1]} are taken on {host}"
-    raise PortsExhaustedError(taken)
-
-
-def _open(address: Address, buffer_size: int) -> socket.socket:
-    sockaddr = to_sockaddr(address)
-    family = socket.AF_INET6 if len(sockaddr) == 4 else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _grow(sock, socket.SO_RCVBUF, buffer_size)
-        _grow(sock, socket.SO_SNDBUF, buffer_size)
-        errqueue.enable(sock)
-        _ignore_unreachable_on_windows(sock)
-        sock.bind(sockaddr)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _grow(sock: socket.socket, option: int, size: int) -> None:
