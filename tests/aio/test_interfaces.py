@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from fasticePy.aio.interfaces import (
     MAX_ADDRESSES,
+    NETWORK_COST,
     AddressPolicy,
     InterfaceAddress,
+    InterfaceKind,
     Selection,
     interleave,
     select,
@@ -214,3 +216,97 @@ def test_each_family_has_a_limit_and_duplicates_count_once() -> None:
     selection = select([*many, many[0], V6], AddressPolicy())
     assert len(selection.addresses) == MAX_ADDRESSES + 1
     assert reason(selection, "10.0.0.14") == f"more than {MAX_ADDRESSES} IPv4 addresses"
+
+
+# -- what a path over them costs
+# ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "cost"),
+    [
+        ("ethernet", 0),
+        ("wifi", 10),
+        ("cellular", 900),
+        ("unknown", 50),
+        ("bridge", 50),
+        ("virtual", 50),
+        ("tunnel", 51),
+        ("loopback", 0),
+    ],
+)
+def test_the_cost_of_an_address_is_that_of_its_kind(kind: str, cost: int) -> None:
+    """The numbers that browsers signal as network-cost."""
+    assert eth("192.0.2.7", kind=kind).cost == cost
+
+
+def test_each_kind_of_interface_has_a_cost() -> None:
+    assert set(NETWORK_COST) == set(get_args(InterfaceKind))
+    assert all(0 <= cost <= 999 for cost in NETWORK_COST.values())
+
+
+def test_a_selection_tells_interface_kind_and_cost_of_what_is_used() -> None:
+    wifi = eth("192.0.2.8", interface="wlan0", kind="wifi")
+    mobile = eth("192.0.2.9", interface="wwan0", kind="cellular")
+    selection = select([mobile, LO4, wifi, DOCKER, V4], AddressPolicy())
+    assert selection.used == (V4, wifi, mobile)
+    assert selection.addresses == tuple(entry.address for entry in selection.used)
+    assert [(entry.interface, entry.cost) for entry in selection.used] == [
+        ("eth0", 0),
+        ("wlan0", 10),
+        ("wwan0", 900),
+    ]
+    assert select([], AddressPolicy()).used == ()
+
+
+# -- which IPv6 addresses
+# --------------------------------------------------------------------------------------------------
+
+STABLE = eth("2001:db8:0:1::7")
+TEMPORARY = eth("2001:db8:0:1:a1b2:c3d4:e5f6:1", temporary=True)
+OTHER_PREFIX = eth("2001:db8:0:2::7")
+
+
+@pytest.mark.parametrize(
+    ("ipv6", "expected"),
+    [
+        (True, {TEMPORARY, OTHER_PREFIX}),
+        ("auto", {TEMPORARY, OTHER_PREFIX}),
+        ("stable", {STABLE, OTHER_PREFIX}),
+        ("temporary", {TEMPORARY}),
+        (False, set()),
+    ],
+)
+def test_stable_or_temporary_ipv6_addresses(ipv6: Any, expected: set[InterfaceAddress]) -> None:
+    """8445-3, 8835-1: the application may want only those that keep, or only those that cannot be tracked."""
+    selection = select([STABLE, TEMPORARY, OTHER_PREFIX, V4], AddressPolicy(ipv6=ipv6))
+    assert set(selection.used) == {*expected, V4}
+
+
+def test_the_reason_names_the_choice_of_ipv6_addresses() -> None:
+    stable = select([STABLE, TEMPORARY], AddressPolicy(ipv6="stable"))
+    temporary = select([STABLE, TEMPORARY], AddressPolicy(ipv6="temporary"))
+    assert "stable IPv6 addresses are asked for" in reason(stable, TEMPORARY.address)
+    assert "temporary IPv6 addresses are asked for" in reason(temporary, STABLE.address)
+
+
+def test_an_unwanted_ipv6_address_displaces_none_that_is_wanted() -> None:
+    """A deprecated address of the wanted kind is better than none: the fresh one of the other kind does not
+    count."""
+    old = eth("2001:db8:0:1:a1b2:c3d4:e5f6:2", temporary=True, deprecated=True)
+    assert used([STABLE, old], ipv6="temporary") == [old.address]
+    assert used([STABLE, old, TEMPORARY], ipv6="temporary") == [TEMPORARY.address]
+    old_stable = eth("2001:db8:0:1::8", deprecated=True)
+    assert used([old_stable, TEMPORARY], ipv6="stable") == [old_stable.address]
+    assert used([old_stable, TEMPORARY]) == [TEMPORARY.address]
+
+
+def test_the_choice_of_ipv6_addresses_leaves_loopback_and_literal_addresses_alone() -> None:
+    assert used([LO6], ipv6="temporary", include_loopback=True) == ["::1"]
+    assert used([STABLE, TEMPORARY], ipv6="temporary", addresses=[STABLE.address]) == [STABLE.address]
+
+
+@pytest.mark.parametrize("ipv6", ["off", "", None, 2])
+def test_an_unknown_choice_of_ipv6_addresses_raises(ipv6: Any) -> None:
+    with pytest.raises(ValueError, match="ipv6 takes"):
+        AddressPolicy(ipv6=ipv6)
