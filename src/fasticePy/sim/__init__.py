@@ -21,11 +21,17 @@
 Any other root machine: `node = sim.add(host, machine)`, `socket = node.bind()`, then call the machine's
 methods with `now=sim.now`. A STUN server: `sim.add_stun_server(host, port=3478)`.
 
-Faults: `a.set_link(loss=0.3)`, `a.uplink.up = False` (one direction), `net.drop(lambda packet: ...)` and
-`net.drop_between([a], [b])` (both give a function that ends it), `a.remove_address(...)`,
-`add_host(..., icmp=True)` (closed ports are reported), `node.refuse_socket`, `node.socket_delay`,
-`node.stall(seconds)` (a runtime that hangs), `net.dns.fail(name, reason)`, `net.dns.silence(name)`; and
-`sim.call_at(5.0, callback)` to do any of it later.
+Faults: `a.set_link(loss=0.3, burst=4, jitter=0.01, rate=1e6)` and more (see `Link`), `a.uplink.up = False`
+(one direction), `a.outage(start_in=5, seconds=3)`, `net.drop(lambda packet: ...)` and
+`net.drop_between([a], [b])` (all three give a function that ends it), `a.interface_down(...)` and
+`a.interface_up(..., cost=50)` (`left.watch_network()` lets the agent be told), `add_host(..., icmp=True)`
+(closed ports are reported), `node.refuse_socket`, `node.socket_delay`, `node.stall(seconds)` (a runtime
+that hangs), `net.dns.fail(name, reason)`, `net.dns.silence(name)`; and `sim.call_at(5.0, callback)` to do
+any of it later.
+
+TCP: agents that ask for listeners and connections get them (`fasticePy.sim.tcp`); by hand:
+`node.host.listen(address, port, node)`, `node.host.connect(base, peer, node)`, `net.sent(transport="tcp")`.
+Names that end in `.local` are asked for on the segment, unless `net.dns` knows them.
 
 A NAT is a `Box` between a segment of its own and the backbone: see `fasticePy.sim.network`.
 """
@@ -38,9 +44,11 @@ from fasticePy.sim.dns import Dns, DnsAnswer
 from fasticePy.sim.driver import Node, Received
 from fasticePy.sim.errors import BindError, LimitReached, SimulationError
 from fasticePy.sim.link import Link
-from fasticePy.sim.network import Box, Host, LogEntry, Packet, Segment, Station, VirtualNetwork
+from fasticePy.sim.network import Box, Host, Segment, Station, VirtualNetwork
+from fasticePy.sim.packet import LogEntry, Packet
 from fasticePy.sim.servers import StunServerNode
 from fasticePy.sim.simulation import Simulation
+from fasticePy.sim.tcp import TcpReceiver
 
 __all__ = [
     "AgentNode",
@@ -61,6 +69,7 @@ __all__ = [
     "SimulationError",
     "Station",
     "StunServerNode",
+    "TcpReceiver",
     "VirtualClock",
     "VirtualNetwork",
 ]

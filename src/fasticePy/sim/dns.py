@@ -37,6 +37,10 @@ class Dns:
         """Let the question for `name` never be answered."""
         self._answers[name.lower()] = []
 
+    def knows(self, name: str) -> bool:
+        """Whether anything was said about `name`."""
+        return name.lower() in self._answers
+
     def ask(self, name: str) -> list[DnsAnswer]:
         """All answers to one question, the earliest first; none when the resolver never answers."""
         try:

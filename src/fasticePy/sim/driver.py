@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from fasticePy.machine import Address, Event, Machine, Timer
-from fasticePy.sim.errors import SimulationError
+from fasticePy.sim.errors import BindError, SimulationError
 from fasticePy.sim.network import Host
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ class Node(Generic[M]):
         self.on_data: Callable[[Received], None] | None = None
         self._wake: Timer | None = None
         self._stalled_until = -math.inf
-        self._backlog: list[tuple[int, bytes, Address]] = []
+        self._backlog: list[Callable[[float], object]] = []
+        self._asked: dict[int, int] = {}  # connections that the machine has asked for, by their requests
+        self._refused: set[int] = set()
         self._standing_at = -math.inf
         self._wakes = 0
 
@@ -71,6 +73,19 @@ class Node(Generic[M]):
         reason = self.host.send_from(socket, address, data)
         if reason:  # told from the timer: no output re-enters the machine
             self.simulation.call_later(0, lambda: self.error_received(socket, address, reason, self.now))
+
+    def connect(self, request: int, base: Address, peer: Address) -> None:
+        """Begin the TCP connection that the machine has asked for; it is told what comes of it under `request`."""
+        try:
+            self._asked[request] = self.host.connect(base, peer, self)
+        except BindError as error:
+            self._tell("connection_failed", request, str(error), self.now)
+
+    def cancel(self, request: int) -> None:
+        """Give up the connection that the machine has asked for, or close it when it is open."""
+        socket = self._asked.pop(request, None)
+        if socket is not None:
+            self.host.close(socket)
 
     def stall(self, seconds: float) -> None:
         """Let the runtime hang for so long: datagrams wait in their sockets, timers run late."""
@@ -110,10 +125,38 @@ class Node(Generic[M]):
     def packet_received(self, socket: int, data: bytes, address: Address, now: float) -> None:
         """A datagram came."""
         if self._stalled_until > now:
-            self._backlog.append((socket, data, address))
+            self._backlog.append(lambda later: self._take(socket, data, address, later))
             return
         self._take(socket, data, address, now)
         self.pump()
+
+    def connection_accepted(self, listener: int, socket: int, peer: Address, now: float) -> None:
+        """Somebody connected to a listener; the connection stays unless the machine refuses it."""
+
+        def tell(now: float) -> None:
+            if self._tell("connection_accepted", listener, socket, peer, now) is False:
+                self._refused.add(socket)
+                self.host.close(socket)
+
+        self._when_awake(tell)
+
+    def connection_opened(self, socket: int, address: Address, now: float) -> None:
+        """A connection that the machine has asked for is open."""
+        self._answer_request(socket, "connection_opened", socket, address)
+
+    def connection_failed(self, socket: int, reason: str, now: float) -> None:
+        """A connection that the machine has asked for came to nothing."""
+        self._answer_request(socket, "connection_failed", reason, over=True)
+
+    def connection_closed(self, socket: int, reason: str, now: float) -> None:
+        """A connection ended that the machine has not closed."""
+
+        def tell(now: float) -> None:
+            self._forget_request(socket)
+            if socket not in self._refused:
+                self._tell("connection_closed", socket, reason, now)
+
+        self._when_awake(tell)
 
     def error_received(self, socket: int, address: Address, reason: str, now: float) -> None:
         """A datagram came to nothing; machines that have `socket_error` are told."""
@@ -122,7 +165,37 @@ class Node(Generic[M]):
             socket_error(socket, address, reason, now)
             self.pump()
 
+    def _when_awake(self, act: Callable[[float], object]) -> None:
+        if self._stalled_until > self.now:
+            self._backlog.append(act)
+            return
+        act(self.now)
+        self.pump()
+
+    def _tell(self, method: str, *arguments: object) -> object:
+        tell = getattr(self.machine, method, None)  # machines without TCP have no such methods
+        return None if tell is None else tell(*arguments)
+
+    def _answer_request(self, socket: int, method: str, *answer: object, over: bool = False) -> None:
+        def tell(now: float) -> None:
+            request = self._forget_request(socket) if over else self._request_of(socket)
+            if request is not None:  # else it was given up meanwhile
+                self._tell(method, request, *answer, now)
+
+        self._when_awake(tell)
+
+    def _request_of(self, socket: int) -> int | None:
+        return next((request for request, each in self._asked.items() if each == socket), None)
+
+    def _forget_request(self, socket: int) -> int | None:
+        request = self._request_of(socket)
+        if request is not None:
+            del self._asked[request]
+        return request
+
     def _take(self, socket: int, data: bytes, address: Address, now: float) -> None:
+        if socket in self._refused:
+            return
         payload = self.machine.datagram_received(socket, data, address, now)
         if payload is None:
             return
@@ -162,7 +235,8 @@ class Node(Generic[M]):
         if self._stalled_until > now:
             return  # it was stalled again meanwhile
         backlog, self._backlog = self._backlog, []
-        for socket, data, address in backlog:  # sockets are drained before timers run
-            self._take(socket, data, address, now)
+        for act in backlog:  # sockets are drained before timers run
+            act(now)
+        self._refused.clear()  # what came of those was in the backlog
         self.machine.handle_timer(now)
         self.pump()
