@@ -9,16 +9,30 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
-from fasticePy.aio.endpoint import MAX_PER_WAKE, Endpoint, in_words
+from fasticePy.aio.endpoint import MAX_PER_WAKE, in_words
 from fasticePy.aio.endpoint_transport import TransportEndpoint, open_endpoint
-from fasticePy.aio.resolver import Lookup, Resolver
+from fasticePy.aio.names import MdnsResolver, Names
+from fasticePy.aio.resolver import Resolver
+from fasticePy.aio.tcp_endpoint import FIRST_FRAME_TIMEOUT, TcpConnection
+from fasticePy.aio.tcp_opening import NO_TCP, TcpConnecting, TcpListener
+from fasticePy.aio.tcp_socket import open_listener
 from fasticePy.aio.udp_socket import open_udp_socket
-from fasticePy.ice.events import CloseSocket, NeedAddresses, NeedSocket
+from fasticePy.ice.events import (
+    CancelConnection,
+    CloseSocket,
+    NeedAddresses,
+    NeedConnection,
+    NeedSocket,
+    PublishName,
+    WithdrawName,
+)
 from fasticePy.machine import Address, Event, Machine, Transmit
 
 STALL = 1.0
@@ -44,24 +58,61 @@ class DrivenMachine(Machine, Protocol):
     def socket_failed(self, request: int, reason: str, now: float) -> None:
         """Answer to NeedSocket."""
 
+    def connection_accepted(self, listener: int, socket: int, peer: Address, now: float) -> bool:
+        """Somebody has connected to a listener: whether that is welcome."""
+        ...
+
+    def connection_opened(self, request: int, socket: int, address: Address, now: float) -> None:
+        """Answer to NeedConnection."""
+
+    def connection_failed(self, request: int, reason: str, now: float) -> None:
+        """Answer to NeedConnection."""
+
+    def connection_closed(self, socket: int, reason: str, now: float) -> None:
+        """A connection has ended, and not by CloseSocket."""
+
     def addresses_resolved(
-        self, server: int, addresses: Sequence[Address], now: float, *, final: bool = True
+        self, request: int, addresses: Sequence[Address], now: float, *, final: bool = True
     ) -> None:
         """Answer to NeedAddresses."""
 
-    def resolution_failed(self, server: int, reason: str, now: float) -> None:
+    def resolution_failed(self, request: int, reason: str, now: float) -> None:
         """Answer to NeedAddresses."""
 
     def socket_error(self, socket: int, address: Address | None, reason: str, now: float) -> None:
         """Something sent did not arrive."""
 
 
+class Sender(Protocol):
+    """What the driver needs of its endpoints, listeners and connections."""
+
+    id: int
+    address: Address
+    on_writable: Callable[[int], None] | None
+
+    def send(self, data: bytes | bytearray | memoryview, address: Address) -> bool:
+        """Send at once, or not."""
+        ...
+
+    def drain(self, limit: int = ...) -> int:
+        """Take what is waiting."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the socket."""
+
+    async def wait_closed(self) -> None:
+        """Return when it is let go of."""
+
+
 class Driver:
     """Runs `machine` in the running event loop until `close`.
 
     `on_event(event)` gets every event that is not for the driver, `on_data(data, socket, address)`
-    application data; neither may raise. `families` are those of which addresses of servers are looked up;
-    `ports` is where sockets with port 0 are bound. Times given to the machine are those of `now`.
+    application data, `on_writable(socket)` is called when a socket that refused data takes it again; none may
+    raise. `families` are those of which addresses of servers are looked up, `mdns` answers for names that end
+    in `.local` and publishes ours (None: neither); `ports` is where sockets with port 0 are bound, UDP and
+    TCP. Times given to the machine are those of `now`.
     """
 
     def __init__(
@@ -71,8 +122,10 @@ class Driver:
         on_event: Callable[[Event], None],
         on_data: Callable[[bytes, int, Address], None],
         resolver: Resolver,
+        mdns: Resolver | MdnsResolver | None = None,
         ports: range | None = None,
         families: frozenset[int] = frozenset({4, 6}),
+        on_writable: Callable[[int], None] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -80,13 +133,13 @@ class Driver:
         self._machine = machine
         self._on_event = on_event
         self._on_data = on_data
-        self._resolver = resolver
+        self._on_writable = on_writable
+        self._names = Names(self, resolver, mdns, families=families)
         self._ports = ports
-        self._families = families
         self._ids = itertools.count(1)
-        self._endpoints: dict[int, Endpoint] = {}
-        self._closing: list[Endpoint] = []
-        self._lookups: dict[int, Lookup] = {}
+        self._endpoints: dict[int, Sender] = {}
+        self._connecting: dict[int, TcpConnecting] = {}
+        self._closing: list[TransportEndpoint | TcpConnection] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._asked_for: float | None = None
@@ -128,17 +181,30 @@ class Driver:
             self._machine.socket_error(socket, address, reason, self.now())
             self.wake()
 
-    def addresses_found(self, server: int, addresses: Sequence[Address], final: bool) -> None:
-        """A lookup has found something."""
-        if final:
-            self._lookups.pop(server, None)
-        self._machine.addresses_resolved(server, addresses, self.now(), final=final)
+    def connection_accepted(self, listener: int, sock: socket.socket, peer: Address) -> TcpConnection | None:
+        """See `ListenerOwner`."""
+        connection = self._connection(sock, peer, first_frame=FIRST_FRAME_TIMEOUT)
+        if self._machine.connection_accepted(listener, connection.id, peer, self.now()):
+            return connection
+        self._close_endpoint(connection.id)
+        return None
+
+    def connection_ended(self, socket: int, reason: str) -> None:
+        """See `ConnectionHandler`."""
+        _log.debug("connection %d: %s", socket, reason)
+        self._endpoints.pop(socket, None)
+        if not self.closed:
+            self._machine.connection_closed(socket, reason, self.now())
+            self.wake()
+
+    def addresses_found(self, request: int, addresses: Sequence[Address], final: bool) -> None:
+        """See `NameOwner`."""
+        self._machine.addresses_resolved(request, addresses, self.now(), final=final)
         self.flush()
 
-    def lookup_failed(self, server: int, reason: str) -> None:
-        """A lookup has found nothing."""
-        self._lookups.pop(server, None)
-        self._machine.resolution_failed(server, reason, self.now())
+    def lookup_failed(self, request: int, reason: str) -> None:
+        """See `NameOwner`."""
+        self._machine.resolution_failed(request, reason, self.now())
         self.flush()
 
     # -- output ----------------------------------------------------------------------------------------------
@@ -168,12 +234,16 @@ class Driver:
         self._machine.close(self.now())
         self.closed = True
         self._carry_out(self._machine.take_transmits(), self._machine.take_events())
-        for handle in (self._timer, self._wake, *self._lookups.values()):
+        for handle in (self._timer, self._wake, *self._connecting.values()):
             if handle is not None:
                 handle.cancel()
-        self._lookups.clear()
-        for socket in list(self._endpoints):
-            self._close_endpoint(socket)
+        self._connecting.clear()
+        self._names.close()
+        for number in list(self._endpoints):
+            self._close_endpoint(number)
+        for endpoint in self._closing:
+            if isinstance(endpoint, TcpConnection):
+                endpoint.abort()  # closing is quick: nobody waits for a peer that does not read
 
     async def wait_closed(self) -> None:
         """Return when the event loop, too, has let go of everything."""
@@ -192,10 +262,19 @@ class Driver:
         match event:
             case NeedSocket():
                 self._open_socket(event)
-            case NeedAddresses():
-                self._resolve(event)
+            case NeedConnection():
+                self._connect(event)
+            case CancelConnection():
+                self._cancel(event.request)
             case CloseSocket():
                 self._close_endpoint(event.socket)
+            case NeedAddresses():
+                self._resolve(event)
+            case PublishName():
+                if not self.closed and not self._names.publish(event.name, event.address):
+                    self._machine.counters["mdns.not-published"] += 1
+            case WithdrawName():
+                self._names.withdraw(event.name)
             case _:
                 self._on_event(event)
 
@@ -205,36 +284,93 @@ class Driver:
         if self.closed:
             return
         try:
-            endpoint = self._open_endpoint(need.address)
-        except (OSError, ValueError) as error:
-            reason = in_words(error) if isinstance(error, OSError) else str(error)
-            self._machine.socket_failed(need.request, reason, self.now())
+            endpoint = self._listen(need.address) if need.transport == "tcp" else self._bind(need.address)
+        except (OSError, ValueError, NotImplementedError) as error:
+            self._machine.socket_failed(need.request, _reason(error), self.now())
             return
-        self._endpoints[endpoint.id] = endpoint
+        self._keep(endpoint)
         self._machine.socket_opened(need.request, endpoint.id, endpoint.address, self.now())
 
-    def _open_endpoint(self, address: Address) -> Endpoint:
+    def _bind(self, address: Address) -> Sender:
         sock = open_udp_socket(address, ports=self._ports)
         return open_endpoint(self.loop, next(self._ids), sock, self, self._machine.counters)
 
+    def _listen(self, address: Address) -> Sender:
+        sock = open_listener(address, ports=self._ports)
+        try:
+            return TcpListener(self.loop, next(self._ids), sock, self, self._machine.counters)
+        except NotImplementedError:
+            sock.close()
+            raise
+
+    def _connect(self, need: NeedConnection) -> None:
+        if self.closed:
+            return
+        try:
+            connecting = TcpConnecting(
+                self.loop,
+                need.base,
+                need.peer,
+                connected=partial(self._connected, need),
+                failed=partial(self._not_connected, need.request),
+                ports=self._ports,
+            )
+        except (OSError, ValueError, NotImplementedError) as error:
+            self._machine.connection_failed(need.request, _reason(error), self.now())
+        else:
+            self._connecting[need.request] = connecting
+
+    def _connected(self, need: NeedConnection, sock: socket.socket) -> None:
+        self.flush()  # it may have been cancelled
+        if self.closed or self._connecting.pop(need.request, None) is None:
+            sock.close()
+            return
+        connection = self._connection(sock, need.peer)
+        self._machine.connection_opened(need.request, connection.id, connection.address, self.now())
+        self.flush()
+
+    def _not_connected(self, request: int, reason: str) -> None:
+        del self._connecting[request]
+        self._machine.connection_failed(request, reason, self.now())
+        self.flush()
+
+    def _cancel(self, request: int) -> None:
+        connecting = self._connecting.pop(request, None)
+        if connecting is not None:
+            connecting.cancel()
+
+    def _connection(
+        self, sock: socket.socket, peer: Address, *, first_frame: float | None = None
+    ) -> TcpConnection:
+        connection = TcpConnection(
+            self.loop, next(self._ids), sock, peer, self, self._machine.counters, first_frame=first_frame
+        )
+        self._keep(connection)
+        return connection
+
+    def _keep(self, endpoint: Sender) -> None:
+        endpoint.on_writable = self._on_writable
+        self._endpoints[endpoint.id] = endpoint
+
     def _close_endpoint(self, socket: int) -> None:
         endpoint = self._endpoints.pop(socket, None)
-        if endpoint is not None:
-            endpoint.close()
-            if isinstance(endpoint, TransportEndpoint):
-                self._closing.append(endpoint)
+        if endpoint is None:
+            return
+        endpoint.close()
+        if isinstance(endpoint, TransportEndpoint) or (
+            isinstance(endpoint, TcpConnection) and endpoint.lingers
+        ):
+            self._closing = [
+                each for each in self._closing if not isinstance(each, TcpConnection) or each.lingers
+            ]
+            self._closing.append(endpoint)
 
     def _resolve(self, need: NeedAddresses) -> None:
         if self.closed:
             return
-        lookup = _ServerLookup(self, need.request)
-        ipv4, ipv6 = 4 in self._families, 6 in self._families
-        try:
-            handle = self._resolver.resolve(need.host, need.port, lookup, ipv4=ipv4, ipv6=ipv6)
-        except Exception as error:  # noqa: BLE001 - an application's resolver may do anything
-            self._machine.resolution_failed(need.request, f"the resolver failed: {error!r}", self.now())
-            return
-        self._lookups[need.request] = handle
+        failure = self._names.look_up(need.request, need.host, need.port)
+        if failure is not None:
+            self._machine.resolution_failed(need.request, failure, self.now())
 
     # -- time ------------------------------------------------------------------------------------------------
 
@@ -278,20 +414,10 @@ class Driver:
         self.flush()
 
 
-class _ServerLookup:
-    """Tells the driver whose addresses these are."""
-
-    __slots__ = ("_driver", "_server")
-
-    def __init__(self, driver: Driver, server: int) -> None:
-        self._driver = driver
-        self._server = server
-
-    def addresses_found(self, addresses: Sequence[Address], final: bool) -> None:
-        self._driver.addresses_found(self._server, addresses, final)
-
-    def lookup_failed(self, reason: str) -> None:
-        self._driver.lookup_failed(self._server, reason)
+def _reason(error: Exception) -> str:
+    if isinstance(error, NotImplementedError):
+        return NO_TCP
+    return in_words(error) if isinstance(error, OSError) else str(error)
 
 
 class Closing(Awaitable[None]):

@@ -12,6 +12,7 @@ import socket
 import threading
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from fasticePy.aio import errqueue
@@ -30,8 +31,13 @@ LONE_WAKES = 16
 """After so many wakes that found one datagram each, a socket is read until it is empty only every so many
 wakes."""
 
+SPACE_SOON = 0.005
+"""Seconds after which sending is worth another try when the operating system has no room for a datagram and cannot
+tell when it has."""
+
 _SEND_TRIES = 3
-_NO_SPACE = frozenset({errno.ENOBUFS, errno.EAGAIN, getattr(errno, "WSAENOBUFS", errno.ENOBUFS)})
+_FULL = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+_NO_SPACE = _FULL | {errno.ENOBUFS, getattr(errno, "WSAENOBUFS", errno.ENOBUFS)}
 
 
 class EndpointHandler(Protocol):
@@ -64,6 +70,8 @@ class Endpoint:
         self.id = id
         self.address = bound_address(sock)
         """Where the socket is bound."""
+        self.on_writable: Callable[[int], None] | None = None
+        """Called with `id` when there was no room for a datagram and may be now."""
         self._loop = loop
         self._sock = sock
         self._handler = handler
@@ -71,9 +79,10 @@ class Endpoint:
         self._book = AddressBook()
         self._known = self._book.known
         self._closed = False
-        self._buffer = _receive_buffer(loop)
+        self._buffer = receive_buffer(loop)
         self._view = memoryview(self._buffer)
         self._failed_reads = 0
+        self._space: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -130,6 +139,7 @@ class Endpoint:
         if not self._closed:
             self._closed = True
             self._stop_reading()
+            self._stop_watching()
             self._sock.close()
 
     async def wait_closed(self) -> None:
@@ -151,6 +161,21 @@ class Endpoint:
     def _stop_reading(self) -> None:
         """Ask the event loop for nothing more."""
 
+    def _watch(self, buffer_full: bool) -> None:
+        """Tell when there is room again: in this socket's buffer, if that is what is full."""
+        if self._space is None:
+            self._space = self._loop.call_later(SPACE_SOON, self._space_found)
+
+    def _space_found(self) -> None:
+        self._stop_watching()
+        if self.on_writable is not None:
+            self.on_writable(self.id)
+
+    def _stop_watching(self) -> None:
+        if self._space is not None:
+            self._space.cancel()
+            self._space = None
+
     def _send_again(self, error: OSError, data: bytes | bytearray | memoryview, address: Address) -> bool:
         """The errno may be about an earlier datagram to someone else: the operating system hands ICMP errors
         to whichever call comes next, and does not do what that call asked for."""
@@ -159,6 +184,8 @@ class Endpoint:
                 return False
             if error.errno in _NO_SPACE:
                 self._counters["drop.send.buffer-full"] += 1
+                if self.on_writable is not None:
+                    self._watch(error.errno in _FULL)
                 return False
             if error.errno == errno.EMSGSIZE:
                 self._counters["drop.send.too-long"] += 1
@@ -203,10 +230,24 @@ class UdpEndpoint(Endpoint):
     ) -> None:
         super().__init__(loop, id, sock, handler, counters)
         self._lone = 0
+        self._watching = False
         loop.add_reader(sock, self._readable)
 
     def _stop_reading(self) -> None:
         self._loop.remove_reader(self._sock)
+
+    def _watch(self, buffer_full: bool) -> None:
+        if not buffer_full:
+            super()._watch(buffer_full)
+        elif not self._watching:
+            self._watching = True
+            self._loop.add_writer(self._sock, self._space_found)
+
+    def _stop_watching(self) -> None:
+        super()._stop_watching()
+        if self._watching:
+            self._watching = False
+            self._loop.remove_writer(self._sock)
 
     def _readable(self) -> None:
         # To know that a socket is empty takes a read that fails. Where each of the latest wakes found one
@@ -225,7 +266,7 @@ _buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bytearray] = weak
 _buffers_lock = threading.Lock()
 
 
-def _receive_buffer(loop: asyncio.AbstractEventLoop) -> bytearray:
+def receive_buffer(loop: asyncio.AbstractEventLoop) -> bytearray:
     """One buffer for all endpoints of an event loop: a datagram is copied out before anything else
     happens."""
     with _buffers_lock:

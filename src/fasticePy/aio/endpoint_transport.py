@@ -60,6 +60,7 @@ class TransportEndpoint(Endpoint):
         if self._closed:
             return
         self._closed = True
+        self._stop_watching()
         self._start.cancel()
         if self._batch is not None:
             self._batch.cancel()
