@@ -141,7 +141,7 @@ def test_an_interface_without_a_name_has_its_number() -> None:
 )
 def test_what_is_there_is_what_was_told_last(steps: list[tuple[int, int, int]]) -> None:
     """Additions and removals alternate, whatever is repeated in between."""
-    seen, there = view(), set()
+    seen, there = view(), set[str]()
     for kind, last, flags in steps:
         address = f"2001:db8::{last}"
         usable = kind == nl.NEWADDR and not flags & (nl.TENTATIVE | nl.DADFAILED)
