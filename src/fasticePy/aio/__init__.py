@@ -11,6 +11,7 @@ from fasticePy.aio.interfaces import AddressPolicy, Decision, InterfaceAddress, 
 from fasticePy.aio.resolver import Lookup, LookupHandler, Resolver, SystemResolver
 from fasticePy.aio.servers import IceServer
 from fasticePy.aio.udp_socket import open_udp_socket
+from fasticePy.aio.watch import NetworkWatcher, Subscription
 
 __all__ = [
     "AddressPolicy",
@@ -24,9 +25,11 @@ __all__ = [
     "InterfaceAddress",
     "Lookup",
     "LookupHandler",
+    "NetworkWatcher",
     "RecordResolver",
     "Resolver",
     "Selection",
+    "Subscription",
     "SystemResolver",
     "TransportEndpoint",
     "UdpEndpoint",
