@@ -582,6 +582,8 @@ def test_credentials_are_used_when_the_server_asks(run: Run) -> None:
             assert [request.has_integrity for request in server.requests] == [False, True]
             by_server = {"urls": server.url, "username": "user", "credential": "pass"}
             assert (await stun.query(by_server)).authenticated
+            by_function = {"urls": server.url, "username": "user", "credential": lambda server: "pass"}
+            assert (await stun.query(by_function)).authenticated
 
             nobody = await failure(server.url)
             assert (nobody.attempts[0].outcome, nobody.attempts[0].code) == ("unauthenticated", 401)

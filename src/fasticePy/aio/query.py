@@ -13,6 +13,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Literal
 
+from fasticePy.aio.credentials import CredentialSource
 from fasticePy.aio.diary import Diary
 from fasticePy.aio.discover import find_targets
 from fasticePy.aio.dns import DnsResolver
@@ -84,9 +85,10 @@ async def query(
     answers instead of the operating system and its name servers.
 
     Raises StunError, whose text and `attempts` say what was tried and what came back; ParseError for a URI that is
-    none; ValueError and TypeError for other mistakes in the arguments.
+    none; ValueError and TypeError for other mistakes in the arguments. A function that gives the credential of an
+    RTCIceServer is asked before `timeout` begins; CredentialError says that it failed.
     """
-    urls, credentials = _read(server, server_hostname, credentials)
+    urls, credentials = await _read(server, server_hostname, credentials)
     _check(family, transport, timeout)
     _check_request(attributes, credentials, key)
     source = None if local is None else _numeric(local)
@@ -108,7 +110,7 @@ async def query(
     ).run(urls)
 
 
-def _read(
+async def _read(
     server: str | ServerUrl | IceServer | Mapping[str, object],
     tls_name: str | None,
     credentials: Credentials | None,
@@ -121,8 +123,12 @@ def _read(
     else:
         (ice_server,) = as_servers(server)
         urls = ice_server.parsed
-        if credentials is None and ice_server.username is not None and ice_server.credential is not None:
-            credentials = LongTermCredentials(ice_server.username, ice_server.credential)
+        credential = ice_server.credential
+        if credentials is None and callable(credential):
+            async with CredentialSource(ice_server) as source:
+                credentials = (await source.get()).mechanism
+        elif credentials is None and ice_server.username is not None and isinstance(credential, str):
+            credentials = LongTermCredentials(ice_server.username, credential)
     return tuple(replace(url, tls_name=tls_name) for url in urls) if tls_name else urls, credentials
 
 

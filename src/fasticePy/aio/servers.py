@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from fasticePy.stun.uri import ServerUrl, parse_server_url
+
+if TYPE_CHECKING:
+    from fasticePy.aio.credentials import Credential
+
+CredentialSupply: TypeAlias = "Callable[[IceServer], Credential | str | Awaitable[Credential | str]]"
+"""A function that gives the credential of a server: a `Credential`, or a password for the server's `username`."""
 
 
 @dataclass(frozen=True, slots=True)
 class IceServer:
     """One server with one or more URLs (`stun:`, `stuns:`, `turn:`, `turns:`), and what TURN asks for.
 
-    Raises ParseError for a URL that is none, and ValueError for TURN without `username` and `credential`.
+    `credential` is a password, or a function, plain or async, that is called with this object when a credential is
+    needed, and again before it expires: an expiry given in the `fasticePy.aio.Credential` that it returns, or one in a
+    user name of the form `<Unix time>:<name>`. A plain function runs in the event loop and must not block it.
+
+    Raises ParseError for a URL that is none, ValueError for TURN without `credential`, or without `username` beside a
+    password, and TypeError for a credential of another kind.
     """
 
     urls: str | Sequence[str]
     username: str | None = None
-    credential: str | None = field(default=None, repr=False)
+    credential: str | CredentialSupply | None = field(default=None, repr=False)
     parsed: tuple[ServerUrl, ...] = field(init=False, repr=False, compare=False)
     """The URLs taken apart."""
 
@@ -27,7 +38,10 @@ class IceServer:
         if not urls:
             raise ValueError("an ICE server needs at least one URL")
         parsed = tuple(parse_server_url(url) for url in urls)
-        if any(url.relay for url in parsed) and (self.username is None or self.credential is None):
+        if not (self.credential is None or isinstance(self.credential, str) or callable(self.credential)):
+            raise TypeError(f"{urls[0]}: credential is a password or a function that gives one")
+        known = callable(self.credential) or None not in (self.username, self.credential)
+        if any(url.relay for url in parsed) and not known:
             raise ValueError(f"{urls[0]}: a TURN server needs username and credential")
         object.__setattr__(self, "urls", urls)
         object.__setattr__(self, "parsed", parsed)
@@ -60,6 +74,10 @@ def _as_server(server: object) -> IceServer:
         urls = [_text("urls", url) for url in urls]
     else:
         urls = _text("urls", urls)
+    credential = server.get("credential")
+    if callable(credential):
+        supply = cast("CredentialSupply", credential)
+        return IceServer(urls, _optional_text("username", server), supply)
     return IceServer(urls, _optional_text("username", server), _optional_text("credential", server))
 
 
