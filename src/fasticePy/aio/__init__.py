@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fasticePy.aio.agent import Agent
+from fasticePy.aio.credentials import Credential, CredentialError, CredentialSource
 from fasticePy.aio.dns import DnsError, DnsResolver, RecordResolver
 from fasticePy.aio.endpoint import Endpoint, EndpointHandler, UdpEndpoint
 from fasticePy.aio.endpoint_transport import TransportEndpoint
@@ -16,6 +17,9 @@ from fasticePy.aio.watch import NetworkWatcher, Subscription
 __all__ = [
     "AddressPolicy",
     "Agent",
+    "Credential",
+    "CredentialError",
+    "CredentialSource",
     "Decision",
     "DnsError",
     "DnsResolver",
