@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -563,3 +565,128 @@ def test_what_is_taken_can_be_printed_and_read_again(words: list[str]) -> None:
 def test_canonical_ip_is_what_ipaddress_prints(address: IPv4Address | IPv6Address) -> None:
     assert candidate_line.canonical_ip(address.exploded) == str(address)
     assert candidate_line.canonical_ip(address.exploded + "x") is None
+
+
+def outcome(read: Callable[[str], object], text: str) -> object:
+    """What comes of reading `text`: fields, or the kind of the error and its words."""
+    try:
+        return read(text)
+    except ParseError as error:
+        return type(error), str(error)
+
+
+GROUPS = st.lists(
+    st.sampled_from(["0", "1", "db8", "00", "ffff", "2001", "", "fd00"]), min_size=2, max_size=9
+)
+NUMBERS = st.sampled_from(
+    ["0", "1", "256", "257", "007", "65535", "65536", "4294967295", "4294967296", "-1", "x"]
+)
+HOSTS = st.one_of(
+    st.sampled_from(
+        [
+            *(
+                "0.0.0.0",
+                "0.0.0.1",
+                "223.255.255.255",
+                "224.0.0.1",
+                "239.1.1.1",
+                "240.0.0.1",
+                "255.255.255.255",
+            ),
+            *(
+                "192.0.02.1",
+                "256.0.0.1",
+                "1.2.3",
+                "1.2.3.4.5",
+                "fe80::1%eth0",
+                "::ffff:1.2.3.4",
+                "fec0::1",
+                "::1",
+            ),
+            *(MDNS, MDNS.upper(), "a.b.local", "<x>", "raddr"),
+        ]
+    ),
+    ADDRESSES,
+    st.builds(":".join, GROUPS),
+    st.builds("2001:{}".format, st.builds(":".join, GROUPS)),
+)
+PAIRS = st.one_of(
+    st.tuples(st.just("raddr"), HOSTS),
+    st.tuples(st.just("rport"), NUMBERS),
+    st.tuples(st.just("ufrag"), st.sampled_from(["abcd", "abc", "ab-d", "u" * 257])),
+    st.tuples(st.just("tcptype"), st.sampled_from(["active", "SO", "listen"])),
+    st.tuples(TOKENS, VALUES),
+)
+
+
+@st.composite
+def nearly_lines(draw: st.DrawFn) -> str:
+    """Lines with a field or two that may be odd."""
+    words = ["842163049", "1", "udp", "1677729535", "203.0.113.4", "41230", "typ", "srflx"]
+    odd = {
+        0: st.sampled_from(["", "f" * 128, "f" * 129, "candidate:1", "a=", "a-b"]),
+        1: NUMBERS,
+        2: st.sampled_from(["UDP", "tcp", "TCP", "Udp", "sctp"]),
+        3: NUMBERS,
+        4: HOSTS,
+        5: NUMBERS,
+        6: st.sampled_from(["TYP", "type"]),
+        7: st.sampled_from(["host", "HOST", "relay", "hosts", "token"]),
+    }
+    for place in draw(st.just([4]) | st.lists(st.sampled_from(sorted(odd)), max_size=2)):
+        words[place] = draw(odd[place])
+    if draw(st.booleans()):
+        words += ["raddr", draw(HOSTS), "rport", draw(st.just("9") | NUMBERS)]
+    for pair in draw(st.just([]) | st.lists(PAIRS, max_size=4)):
+        words += pair
+    words += ["n", "v"] * draw(st.sampled_from([0, 0, 0, 0, 0, 0, 28, 29, 30, 31, 32, 33]))
+    words += draw(st.sampled_from([[], [], [], [], ["last"], ["", "n"], ["a" * 900], ["\x00"], ["\u0131"]]))
+    before = draw(
+        st.sampled_from(
+            ["", "a=", "candidate:", "a=candidate:", "a=CANDIDATE:", "A=", " ", "cand\u0131date:"]
+        )
+    )
+    return before + " ".join(words)
+
+
+@settings(deadline=None, max_examples=400)
+@given(nearly_lines())
+def test_lines_mean_the_same_at_once_and_word_by_word(line: str) -> None:
+    """8839-22: the quick way takes nothing that the other refuses or reads otherwise; errors are in the same words."""
+    assert outcome(candidate_line.read_candidate, line) == outcome(
+        candidate_line._read_words, line.strip(" \t\r\n")
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in LINES if name.startswith(("chromium", "firefox", "aioice", "RFC"))]
+)
+def test_lines_of_browsers_are_read_at_once(name: str) -> None:
+    line, candidate = LINES[name]
+    values = candidate_line._read_at_once(line)
+    assert values is not None
+    assert Candidate(*values) == candidate
+
+
+def spellings() -> Iterator[str]:
+    """IPv6 addresses with every arrangement of zeros, gaps and too many or too few groups."""
+    for count in range(1, 10):
+        for rest in product(("0", "ab1"), repeat=count - 1):
+            groups = ["2001", *rest]
+            yield ":".join(groups)
+            for gap in range(1, count + 1):
+                yield ":".join(groups[:gap]) + "::" + ":".join(groups[gap:])
+
+
+def test_every_spelling_of_an_ipv6_address() -> None:
+    """8839-22: what the quick way takes as it is needs no change; `ipaddress` knows."""
+    for text in spellings():
+        try:
+            expected: object = str(IPv6Address(text))
+        except ValueError:
+            expected = UnsupportedCandidate
+        try:
+            read: object = Candidate.from_sdp(f"candidate:1 1 udp 1 {text} 1 typ host").address
+        except ParseError as error:
+            read = type(error)
+        assert read == expected, text

@@ -7,8 +7,9 @@ of the grammar. `fasticePy.ice.candidate.Candidate` has the methods that people 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias
 
 from fasticePy.errors import ParseError
 from fasticePy.ice.addresses import parse_ip, refusal
@@ -34,12 +35,39 @@ _TYPES: dict[str, CandidateType] = {"host": "host", "srflx": "srflx", "prflx": "
 _TCP_TYPES: dict[str, TcpType] = {"active": "active", "passive": "passive", "so": "so"}
 _NAMED = frozenset({"raddr", "rport", "tcptype", "ufrag"})  # the pairs that have a field of their own
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+_IPV4_TEXT = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_IPV4 = re.compile(_IPV4_TEXT)
 _FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")
 _UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 _MDNS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.local")
 _SHOWN = 40  # characters of a bad value that an error text repeats
+
+# Nearly all lines have the shape of `_COMMON`, and one match takes them apart. It accepts nothing that reading word by
+# word would refuse or read otherwise; what it does not match is read word by word, which finds the words for errors.
+_IPV4_UNICAST = rf"(?!0\.0\.0\.0 |2(?:2[4-9]|3[0-9])\.|255\.255\.255\.255 ){_IPV4_TEXT}"
+# global and unique local ones in the spelling that needs no change (RFC 5952 4): all eight groups and no two zeros side
+# by side, or six at most, none of them zero, and a gap
+_IPV6_FIRST = r"(?:[23][0-9a-f]{3}|f[cd][0-9a-f]{2})"
+_GROUP = r"[1-9a-f][0-9a-f]{0,3}"
+_IPV6_WHOLE = rf"(?![0-9a-f:]*:0:0[: ]){_IPV6_FIRST}(?::(?:0|{_GROUP})){{7}}"
+_IPV6_GAP = rf"(?!(?:[0-9a-f]*:){{7}}){_IPV6_FIRST}(?::{_GROUP})*::(?:{_GROUP}(?::{_GROUP})*)?"
+_IPV6_UNICAST = rf"{_IPV6_WHOLE}|{_IPV6_GAP}"
+_UUID_NAME = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.local"
+_NO_PAIRS: tuple[None, None, tuple[tuple[str, str], ...]] = (None, None, ())
+_COMMON = re.compile(
+    r"(?:a=)?(?i:candidate:)?"
+    rf"([!-~]{{0,{MAX_FOUNDATION_LENGTH}}}) "
+    r"([0-9]{1,3}) "
+    r"(udp|tcp|UDP|TCP) "
+    r"([0-9]{1,10}) "
+    rf"(?:({_IPV4_UNICAST}|{_IPV6_UNICAST}|{_UUID_NAME})|([!-~]+)) "
+    r"([0-9]{1,5}) "
+    r"typ (host|srflx|prflx|relay)"
+    rf"(?: raddr (?:({_IPV4_TEXT})|([!-~]+)) rport ([0-9]{{1,5}}))?"
+    r"(?: ([ -~]+))?",
+    re.ASCII,
+)
 
 
 class UnsupportedCandidate(ParseError):
@@ -48,21 +76,21 @@ class UnsupportedCandidate(ParseError):
     use the others."""
 
 
-class Fields(TypedDict):
-    """What a candidate line says; the names are those of `Candidate`."""
-
-    foundation: str
-    component: int
-    transport: str
-    priority: int
-    address: str
-    port: int
-    type: CandidateType
-    related_address: str | None
-    related_port: int | None
-    tcptype: TcpType | None
-    ufrag: str | None
-    extensions: tuple[tuple[str, str], ...]
+Fields: TypeAlias = tuple[
+    str,
+    int,
+    str,
+    int,
+    str,
+    int,
+    CandidateType,
+    str | None,
+    int | None,
+    TcpType | None,
+    str | None,
+    tuple[tuple[str, str], ...],
+]
+"""What a candidate line says, in the order of the fields of `Candidate`."""
 
 
 def shown(value: str) -> str:
@@ -86,7 +114,75 @@ def read_candidate(line: str) -> Fields:
 
     Raises ParseError when it breaks the grammar, `UnsupportedCandidate` when we cannot use what it says.
     """
-    foundation, words = _split(line)
+    text = line.strip(" \t\r\n")
+    return _read_at_once(text) or _read_words(text)
+
+
+def _read_at_once(text: str) -> Fields | None:
+    """A line of the common shape; None for all others, and for most that have an error in them."""
+    match = _COMMON.fullmatch(text) if len(text) <= MAX_LINE_LENGTH else None
+    if match is None:
+        return None
+    (
+        foundation,
+        component_text,
+        transport,
+        priority_text,
+        address,
+        other_address,
+        port_text,
+        type,
+        related_address,
+        other_related,
+        related_port_text,
+        rest,
+    ) = match.groups()
+    component, priority, port = int(component_text), int(priority_text), int(port_text)
+    if not (0 < component <= MAX_COMPONENT and 0 < priority <= MAX_PRIORITY_READ and port <= MAX_PORT):
+        return None
+    related_port = None if related_port_text is None else int(related_port_text)
+    if related_port is not None and related_port > MAX_PORT:
+        return None
+    pairs = _NO_PAIRS if rest is None else _read_pairs(rest)
+    if pairs is None:
+        return None
+    tcptype, ufrag, extensions = pairs
+    if other_related is not None:
+        related_address = _read_related_address(other_related)
+    transport = transport.lower()
+    return (
+        foundation,
+        component,
+        transport,
+        priority,
+        address or _read_address(other_address),
+        port,
+        _TYPES[type],
+        related_address,
+        related_port,
+        _read_tcptype(tcptype, port) if transport == "tcp" else None,
+        ufrag,
+        extensions,
+    )
+
+
+@lru_cache(maxsize=256)  # the candidates of a session end alike
+def _read_pairs(text: str) -> tuple[str | None, str | None, tuple[tuple[str, str], ...]] | None:
+    """What follows the related address: `tcptype`, `ufrag`, the unknown pairs. None when it takes a closer look."""
+    words = text.split()
+    pairs = tuple(zip(words[::2], words[1::2], strict=False))  # a last name without a value says nothing
+    named = dict(pairs)
+    ufrag = named.get("ufrag")
+    # of the pairs that a line may have, the related address may be two, if it is in its place
+    if len(words) > 2 * (MAX_PAIRS - 2) or "raddr" in named or "rport" in named:
+        return None
+    if ufrag is not None and not _UFRAG.fullmatch(ufrag):
+        return None
+    return named.get("tcptype"), ufrag, tuple(pair for pair in pairs if pair[0] not in _NAMED)
+
+
+def _read_words(text: str) -> Fields:
+    foundation, words = _split(text)
     component = read_number("component", words[0], 1, MAX_COMPONENT)
     priority = read_number("priority", words[2], 1, MAX_PRIORITY_READ)
     port = read_number("port", words[4], 0, MAX_PORT)
@@ -102,25 +198,24 @@ def read_candidate(line: str) -> Fields:
     type = _TYPES.get(words[6].lower())
     if type is None:
         raise UnsupportedCandidate(f"type: {shown(words[6])} is not host, srflx, prflx or relay")
-    return {
-        "foundation": foundation,
-        "component": component,
-        "transport": transport,
-        "priority": priority,
-        "address": _read_address(words[3]),
-        "port": port,
-        "type": type,
-        "related_address": related_address,
-        "related_port": related_port,
-        "tcptype": _read_tcptype(named.get("tcptype"), port) if transport == "tcp" else None,
-        "ufrag": ufrag,
-        "extensions": tuple(pair for pair in pairs if pair[0] not in _NAMED),
-    }
+    return (
+        foundation,
+        component,
+        transport,
+        priority,
+        _read_address(words[3]),
+        port,
+        type,
+        related_address,
+        related_port,
+        _read_tcptype(named.get("tcptype"), port) if transport == "tcp" else None,
+        ufrag,
+        tuple(pair for pair in pairs if pair[0] not in _NAMED),
+    )
 
 
-def _split(line: str) -> tuple[str, list[str]]:
+def _split(text: str) -> tuple[str, list[str]]:
     """The foundation of a candidate line and the words after it, at least seven, the sixth of them `typ`."""
-    text = line.strip(" \t\r\n")
     if len(text) > MAX_LINE_LENGTH:
         raise ParseError(f"candidate line: {len(text)} characters, the limit is {MAX_LINE_LENGTH}")
     if not (text.isascii() and text.isprintable()):
@@ -170,6 +265,7 @@ def canonical_ip(text: str) -> str | None:
     return None if ip is None else str(ip)
 
 
+@lru_cache(maxsize=1024)
 def _read_address(text: str) -> str:
     address = canonical_ip(text)
     if address is None:
