@@ -99,6 +99,18 @@ def test_two_ipv6_routers_repeat_themselves_in_turns() -> None:
     assert reasons(seen, one, other, one) == []
 
 
+def test_an_ipv6_router_that_is_replaced_and_comes_back_is_news() -> None:
+    seen = view()
+    one, other = nl.route("2001:db8::1", replaces=True), nl.route("2001:db8::2", replaces=True)
+    assert len(reasons(seen, one, other, one)) == 3
+
+
+def test_an_ipv4_default_route_that_is_put_before_another_is_used_instead() -> None:
+    seen = view()
+    one, other = nl.route("192.0.2.1"), nl.route("192.0.2.2")
+    assert len(reasons(seen, one, other, one)) == 3
+
+
 @pytest.mark.parametrize(
     "loss",
     [

@@ -312,9 +312,9 @@ def test_nothing_is_told_after_cancel_or_close(kernel: Kernel) -> None:
     kernel.say(ADDED)
     kernel.watcher.close()
     kernel.watcher.close()
+    assert not kernel.loop.waiting
     kernel.loop.run(1)
     assert len(told) == 1
-    assert not kernel.loop.waiting
     with pytest.raises(RuntimeError, match="closed"):
         kernel.watcher.subscribe(told)
 
