@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fasticePy.aio.endpoint import in_words
-from fasticePy.aio.sockaddr import SockAddr, from_sockaddr, to_sockaddr
+from fasticePy.aio.sockaddr import SockAddr, family_of, from_sockaddr, to_sockaddr
 from fasticePy.aio.tcp_endpoint import TcpConnection
 from fasticePy.aio.tcp_socket import open_connection, prepare
 from fasticePy.aio.udp_socket import bound_address
@@ -208,6 +208,8 @@ class TcpConnecting:
         timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         sockaddr = to_sockaddr(peer)
+        if family_of(base[0]) != family_of(peer[0]):
+            raise ValueError(f"{base[0]} and {peer[0]} are of different address families")
         self._loop = loop
         self._connected = connected
         self._failed = failed

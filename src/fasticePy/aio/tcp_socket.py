@@ -25,9 +25,9 @@ def open_listener(address: Address, *, ports: range | None = None) -> socket.soc
     """
     sock = _open(address)
     try:
-        if os.name == "posix":  # elsewhere the option lets two listeners have one port
+        if address[1] and os.name == "posix":  # elsewhere the option lets two listeners have one port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bind(sock, to_sockaddr(address), ports)
+        _bind(sock, address, ports)
         sock.listen(BACKLOG)
         # after the fact: two listeners on one port would share what comes in, and a taken port would look free
         _share_port(sock)
@@ -45,7 +45,7 @@ def open_connection(base: Address, *, ports: range | None = None) -> socket.sock
         if base[1]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             _share_port(sock)
-        _bind_fresh(sock, base, ports)
+        _bind(sock, base, ports)
     except BaseException:
         sock.close()
         raise
@@ -59,18 +59,19 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
-def _bind_fresh(sock: socket.socket, base: Address, ports: range | None) -> None:
-    sockaddr = to_sockaddr(base)
+def _bind(sock: socket.socket, address: Address, ports: range | None) -> None:
+    sockaddr = to_sockaddr(address)
+    reuse = address[1] == 0 and os.name == "posix"  # elsewhere the option would take ports away from others
     try:
         bind(sock, sockaddr, ports)
     except PortsExhaustedError:
-        if os.name != "posix":  # elsewhere the option would take ports away from others
+        if not reuse:
             raise
         # connections that are over keep their port for a minute or so (TIME-WAIT): it will do for another peer
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bind(sock, sockaddr, ports)
     else:
-        if not base[1] and os.name == "posix":
+        if reuse:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # this is why it will
 
 
