@@ -178,6 +178,18 @@ def test_backups_are_asked_at_once_when_the_selected_pair_is_in_trouble():
     assert at == pytest.approx(now + 2.5)  # it has proved itself
 
 
+def test_a_dead_backup_is_asked_at_once_too_and_then_ever_less_again():
+    dead = silent(0.0, 0.1, 60.0)
+    now = NOW + 61.1
+    at = next_check_at(dead, selected=False, now=now, uniform=middle)
+    assert at == pytest.approx(NOW + 90)
+    assert next_check_at(dead, selected=False, now=now, uniform=middle, trouble_since=NOW + 61) == now
+    for sent, interval in [(61.1, 0.06), (61.2, 0.1), (62.0, 0.5)]:
+        dead.check_sent(NOW + sent)
+        at = next_check_at(dead, selected=False, now=now, uniform=middle, trouble_since=NOW + 61)
+        assert at == pytest.approx(NOW + sent + interval)
+
+
 def test_no_trouble_before_an_answer_is_overdue():
     assert healthy().trouble_since(NOW + 9) is None
     assert silent(0.0).trouble_since(NOW + 0.09) is None

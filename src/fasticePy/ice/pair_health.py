@@ -70,9 +70,6 @@ class SwitchingLimits:
 
     moved_checks: int = 3
     """When so many checks are overdue and the peer's data comes on another pair, the peer has moved there."""
-    recovery_time: float = 0.1
-    """A pair that was silent itself until so short a time ago proves nothing against the selected one: a peer whose
-    program stood still answers on all pairs again, on one of them first."""
     least_stay: float = 0.5
     """A pair is not left for its silence sooner than this after it was adopted."""
     damping: float = 2.0
@@ -80,9 +77,9 @@ class SwitchingLimits:
     rtt_damping: float = 8.0
     """The same when its round-trip time alone speaks for it."""
     damping_cap: float = 60.0
-    """Each switch doubles the damping of the next one, up to this ..."""
+    """Each switch doubles the damping of the next one, up to this, ..."""
     flap_window: float = 300.0
-    """... until there was no switch for so long."""
+    """... and each such time without a switch halves it again."""
     switch_interval: float = 5.0
     """The least time between any switch and a following one that only makes something better."""
     settle_time: float = 2.0
@@ -241,18 +238,35 @@ def next_check_at(
         return now
     silent_since = health.silent_since
     if silent_since is not None:
-        slowdown = limits.selected_slowdown if selected else limits.backup_slowdown
-        slowest = limits.selected_slowest if selected else limits.backup_slowest
-        interval = min(slowest, max(limits.fast_interval, slowdown * (health.checked_at - silent_since)))
-        if health.unanswered > 1:
-            # at the fast rate two checks of a pair keep their distance: the jitter only adds
-            low = limits.fast_interval
-            return max(now, health.checked_at + max(low, interval * uniform(*JITTER)))
-        return max(now, health.checked_at + health.answer_time)
+        if health.unanswered == 1:
+            return max(now, health.checked_at + health.answer_time)
+        if not selected and trouble_since is not None:
+            silent_since = max(silent_since, trouble_since)  # one that was dead for long may be needed now
+        interval = _retry_interval(limits, selected, health.checked_at - silent_since) * uniform(*JITTER)
+        return max(now, health.checked_at + max(limits.fast_interval, interval))
     if not selected and trouble_since is not None and (health.answered_at or 0.0) < trouble_since:
         return max(now, health.checked_at + limits.fast_interval)
     mean = limits.selected_interval if selected else limits.backup_interval
     return max(now, health.checked_at + mean * uniform(*JITTER))
+
+
+def _retry_interval(limits: SwitchingLimits, selected: bool, silence: float) -> float:
+    if selected:
+        return max(limits.fast_interval, min(limits.selected_slowest, limits.selected_slowdown * silence))
+    return max(limits.fast_interval, min(limits.backup_slowest, limits.backup_slowdown * silence))
+
+
+def convincing_at(other: PairHealth, selected: PairHealth) -> float:
+    """From when on it speaks against the silent `selected` pair that the `other` one is answered.
+
+    When all were silent together (a tunnel; a peer whose program stood still) one of them is the first to be answered
+    again. It proves something only once the selected pair was asked after that and has not answered either.
+    """
+    since, recovered_at = selected.silent_since, other.recovered_at
+    if since is None or recovered_at is None or recovered_at <= since:
+        return float("-inf")
+    longest = JITTER[1] * _retry_interval(selected.limits, True, recovered_at - since)
+    return recovered_at + longest + selected.answer_time
 
 
 def rank(health: PairHealth) -> tuple[bool, int, int]:

@@ -16,6 +16,7 @@ from fasticePy.ice.pair_health import (
     PairHealth,
     Strength,
     SwitchingLimits,
+    convincing_at,
     rank,
     tie_breaker,
 )
@@ -134,10 +135,9 @@ class ContinuousPolicy:
         self.switched_at = float("-inf")
         """When the latest switch was made."""
 
-    @property
-    def damping_factor(self) -> int:
+    def damping_factor(self, now: float) -> int:
         """By how much damping times are multiplied, for switches that were made lately."""
-        return 1 << self._flaps
+        return 1 << self._level(now)
 
     def peer_nominated(self, health: PairHealth) -> None:
         """The peer nominated this valid pair, and the nomination counts: the next `decide` follows."""
@@ -182,9 +182,11 @@ class ContinuousPolicy:
         if moved is not None:
             return self._take(moved, SwitchReason.PEER_MOVED, now)
         strong = [each for each in others if each.strength(now) == Strength.STRONG]
-        proven = [each for each in strong if now >= self._proven_at(each)]
+        proven = [each for each in strong if now >= convincing_at(each, selected)]
         if not proven:
-            return SwitchDecision(again_at=min(map(self._proven_at, strong), default=None))
+            return SwitchDecision(
+                again_at=min((convincing_at(each, selected) for each in strong), default=None)
+            )
         wanted = self._wanted(Strength.STRONG, now)
         if wanted not in proven:
             # one that has answered while the selected pair did not is certain, the others may have died with it
@@ -193,16 +195,11 @@ class ContinuousPolicy:
             wanted = best_pair(certain or proven, now)
         return self._take(wanted, SwitchReason.SELECTED_SILENT, now)
 
-    def _proven_at(self, health: PairHealth) -> float:
-        return (
-            float("-inf") if health.recovered_at is None else health.recovered_at + self._limits.recovery_time
-        )
-
     def _peer_moved(self, selected: PairHealth, others: list[PairHealth], now: float) -> PairHealth | None:
         silent_since = selected.silent_since
         if silent_since is None or not selected.overdue(now, self._limits.moved_checks):
             return None
-        if selected.heard_at is not None and selected.heard_at >= silent_since:
+        if selected.heard_at is not None and selected.heard_at > silent_since:
             return None
         return best_pair(
             (
@@ -245,15 +242,15 @@ class ContinuousPolicy:
 
     def _due(self, reason: SwitchReason, now: float) -> float:
         limits = self._limits
-        self._calm(now)
+        factor = self.damping_factor(now)
         by_time = reason is SwitchReason.LOWER_RTT
-        damping = (limits.rtt_damping if by_time else limits.damping) * self.damping_factor
+        damping = (limits.rtt_damping if by_time else limits.damping) * factor
         due = max(
             self._since + min(limits.damping_cap, damping),
             self.switched_at + limits.switch_interval,
         )
         if now < self._first_at + limits.settle_time and not by_time:
-            return min(due, self._since + limits.settle_damping * self.damping_factor)
+            return min(due, self._since + limits.settle_damping * factor)
         return due
 
     # both
@@ -280,15 +277,16 @@ class ContinuousPolicy:
         if reason is SwitchReason.FIRST_PAIR:
             self._first_at = now
         else:
-            self._calm(now)
-            if self._limits.damping * self.damping_factor < self._limits.damping_cap:
+            self._flaps = self._level(now)
+            if self._limits.damping * (1 << self._flaps) < self._limits.damping_cap:
                 self._flaps += 1
         self.switched_at = now
         return SwitchDecision(Switch(health, reason))
 
-    def _calm(self, now: float) -> None:
-        if now >= self.switched_at + self._limits.flap_window:
-            self._flaps = 0
+    def _level(self, now: float) -> int:
+        if self._flaps == 0:
+            return 0
+        return max(0, self._flaps - int((now - self.switched_at) / self._limits.flap_window))
 
     def _forget_unusable(self, now: float) -> None:
         if self._application is not None and not self._application.usable(now):
