@@ -235,6 +235,91 @@ def test_an_outage_passes_when_it_is_over():
     assert 95 <= len(missing) <= 105
 
 
+@pytest.mark.parametrize(
+    ("direction", "to_b", "to_a"),
+    [
+        ("both", [0, 1, 4, 5], [0, 1, 4, 5]),
+        ("up", [0, 1, 2, 3, 4, 5], [0, 1, 4, 5]),
+        ("down", [0, 1, 4, 5], [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_an_outage_is_set_for_later_and_ends_by_itself(direction, to_b, to_a):
+    sim, a, b = two()
+    left, right = a.bind(port=1000), b.bind(port=2000)
+    b.host.outage(1.5, 1.0, direction)
+    b.host.outage(2.2, 1.0, direction)  # they overlap
+    called_off = b.host.outage(4.0, 10.0, direction)
+    for number in range(6):
+        data = str(number).encode()
+        sim.call_at(number + 0.0, lambda data=data: a.send_from(left, ("10.0.0.2", 2000), data))
+        sim.call_at(number + 0.0, lambda data=data: b.send_from(right, ("10.0.0.1", 1000), data))
+    sim.call_at(3.9, called_off)
+    sim.run_for(10)
+    assert (numbered(b), numbered(a)) == (to_b, to_a)
+    assert b.host.uplink.up and b.host.downlink.up
+
+
+def test_damaged_datagrams_arrive_and_are_logged():
+    sim, a, b = two()
+    b.host.set_link(corrupt=0.2)
+    socket, target = a.bind(), b.address_of(b.bind())
+    for number in range(200):
+        sim.call_at(number * 0.001, lambda: a.send_from(socket, target, bytes(50)))
+    sim.run_for(1)
+    damage = [received.data for received in b.data if received.data != bytes(50)]
+    assert len(b.data) == 200
+    assert len(damage) == sim.network.count("corrupted") == 41
+    assert {len(data) - data.count(0) for data in damage} == {1}
+
+
+def test_a_slow_link_serialises_and_its_queue_is_bounded():
+    """Datagrams of 972 bytes are 1000 with their headers: at 1 Mbit/s, 8 ms each; ten fit into the queue."""
+    sim, a, b = two(link=Link(latency=0.0))
+    a.host.uplink.rate, a.host.uplink.queue = 1e6, 10_500
+    socket, target = a.bind(), b.address_of(b.bind())
+    for _ in range(15):
+        a.send_from(socket, target, bytes(972))
+    sim.run_for(1)
+    assert [received[0] for received in b.machine.received] == [
+        pytest.approx(0.008 * n) for n in range(1, 11)
+    ]
+    assert sim.network.count("queue full") == 5
+    a.host.outage(0.0, 1.0)
+    sim.run_for(0)
+    a.send_from(socket, target, bytes(972))
+    assert sim.network.count("lost") == 1
+    a.host.set_link(rate=0.0)
+    sim.run_for(1)
+    for _ in range(15):
+        a.send_from(socket, target, bytes(972))
+    sim.run_for(0.001)
+    assert len(b.data) == 25
+
+
+def test_headers_count_on_the_wire():
+    v4, v6 = (Packet(1, (host, 1), (host, 2), b"abc", 0.0) for host in ("10.0.0.1", "2001:db8::1"))
+    assert (v4.size, v6.size) == (31, 51)
+    assert Packet(1, ("10.0.0.1", 1), ("10.0.0.1", 2), b"abc", 0.0, transport="tcp").size == 43
+
+
+def test_interfaces_come_and_go_as_one_change_each():
+    _sim, a, _b = two()
+    told: list[tuple[str, ...]] = []
+    a.host.on_addresses_changed.append(lambda: told.append(tuple(a.host.addresses)))
+    a.host.interface_up("10.1.0.1", "2001:DB8::1", cost=50)
+    assert a.host.costs == {"10.1.0.1": 50, "2001:db8::1": 50}
+    a.host.interface_down("10.1.0.1", "2001:db8:0::1")
+    a.host.remove_address("10.0.0.1")
+    a.host.add_address("10.0.0.9")
+    assert told == [
+        ("10.0.0.1", "10.1.0.1", "2001:db8::1"),
+        ("10.0.0.1",),
+        (),
+        ("10.0.0.9",),
+    ]
+    assert a.host.costs == {}
+
+
 def test_filters_drop_what_they_pick_until_they_end():
     sim, a, b = two()
     stream(sim, a, b)

@@ -41,8 +41,10 @@ class Mdns:
         self._questions: dict[str, list[_Question]] = {}
 
     def publish(self, name: str, address: str) -> None:
-        """Answer for `name` from now on."""
-        self._names[name.lower()] = canonical(address)
+        """Announce `name`, and answer for it from now on."""
+        name = name.lower()
+        self._names[name] = canonical(address)
+        self._answer(name)
 
     def withdraw(self, name: str) -> None:
         """Answer for `name` no more; one that is not published is none either."""
@@ -62,14 +64,19 @@ class Mdns:
         """Take a question or an answer."""
         self._host.network.note("delivered", self._host.name, packet)
         words = packet.data.decode(errors="replace").split(" ")
-        if words[:2] == ["who", "has"] and (address := self._names.get(words[-1])) is not None:
-            self._say(f"{words[-1]} is at {address}")
+        if words[:2] == ["who", "has"]:
+            self._answer(words[-1])
         elif words[1:3] == ["is", "at"]:
             for question in self._questions.pop(words[0], []):
                 self._finish(question, words[-1], "")
 
     def _ask(self, name: str) -> None:
         self._say(f"who has {name}")
+
+    def _answer(self, name: str) -> None:
+        address = self._names.get(name)
+        if address is not None:
+            self._say(f"{name} is at {address}")
 
     def _say(self, text: str) -> None:
         if not self._host.addresses:

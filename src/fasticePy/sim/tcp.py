@@ -25,6 +25,8 @@ USER_TIMEOUT = 30.0
 """A connection ends when a segment was not acknowledged for so many seconds (RFC 5482 has the name)."""
 FIRST_RTO = 1.0
 """When the first segment is sent again, in seconds; twice as long each time (RFC 6298 2.1)."""
+RETRIED_RTO = 3.0
+"""When messages are sent again while nobody knows how long a round trip takes (RFC 6298 5.7)."""
 RTO_MARGIN = 0.2
 """Other segments are sent again so much later than a round trip takes; twice as long each time."""
 WINDOW = 64
@@ -262,7 +264,9 @@ class Connection:
 
     def _launch(self, flags: str, data: bytes = b"", acknowledged: int = 0) -> None:
         first = self._next == self._begin
-        rto = FIRST_RTO if first or self._round_trip is None else self._round_trip + RTO_MARGIN
+        rto = FIRST_RTO if first else RETRIED_RTO
+        if self._round_trip is not None:
+            rto = self._round_trip + RTO_MARGIN
         deadline = self._stack.host.network.clock.now + (CONNECT_TIMEOUT if first else USER_TIMEOUT)
         segment = _Segment(self._next, flags, data, rto, deadline)
         segment.acknowledged = acknowledged
