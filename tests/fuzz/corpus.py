@@ -189,6 +189,35 @@ def captures() -> Iterator[bytes]:
     yield from recorded()[:3]
 
 
+def networks() -> Iterator[bytes]:
+    """What `mdns` starts from: messages as browsers send them, names asked for, published, answered and withdrawn."""
+    name = b"\x2400000000-0000-4000-8000-000000000000\5local\0"
+    other = b"\x2400000001-0000-4000-8000-000000000000\5local\0"
+    a = name + struct.pack("!HHIH", 1, 0x8001, 120, 4) + bytes([10, 0, 0, 2])
+    aaaa = name + struct.pack("!HHIH", 28, 0x8001, 120, 16) + bytes(15) + b"\2"
+    nsec = b"\xc0\x0c" + struct.pack("!HHIH", 47, 0x8001, 120, 5) + b"\xc0\x46\0\1\x40"
+    messages = [
+        struct.pack("!6H", 0, 0x8400, 0, 1, 0, 1) + a + nsec,
+        struct.pack("!6H", 0, 0x8400, 0, 1, 1, 0) + a + aaaa,
+        struct.pack("!6H", 0, 0x8400, 0, 2, 0, 0) + a + a[:-1] + b"\3",
+        struct.pack("!6H", 0, 0x8400, 0, 1, 0, 0) + a.replace(struct.pack("!I", 120), bytes(4)),
+        struct.pack("!6H", 0, 0, 1, 0, 0, 0) + other + struct.pack("!HH", 1, 1),
+        struct.pack("!6H", 0, 0, 2, 0, 0, 0) + other + b"\0\1\x80\1\xc0\x0c\0\xff\0\1",
+    ]
+    wait, resolve, publish, withdraw, again = b"\x08", b"\1", b"\x0a\0", b"\x0b", b"\x87\xff"
+    for message in messages:
+        yield message
+        padded = message + bytes(-len(message) % 4)
+        piece = (
+            bytes([len(padded) // 4 + 96]) + padded if len(padded) > 127 else bytes([len(message)]) + message
+        )
+        receive = b"\6" + piece
+        yield resolve + wait * 3 + receive + wait * 3
+        yield receive + resolve * 2 + b"\5\1" + wait * 9
+        yield publish + receive * 4 + wait + receive + withdraw + receive
+        yield b"\x14\x24" + publish + resolve + wait + again * 3 + receive + b"\x44" + wait * 4
+
+
 SEEDS = {
     "message": messages,
     "framing": streams,
@@ -196,6 +225,7 @@ SEEDS = {
     "machines": conversations,
     "ice": sessions,
     "capture": captures,
+    "mdns": networks,
 }
 
 

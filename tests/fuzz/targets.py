@@ -17,6 +17,7 @@ from collections.abc import Callable
 from fuzz_harness import COOKIE, ID, KEY, SECRET, Reader, exact, oracle
 from fuzz_ice import ice
 from fuzz_machines import machines
+from fuzz_mdns import mdns
 
 from fasticePy import stun
 from fasticePy._native import crc, integrity
@@ -283,4 +284,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "machines": machines,
     "ice": ice,
     "capture": capture,
+    "mdns": mdns,
 }
