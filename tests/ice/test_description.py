@@ -99,6 +99,24 @@ class TestReading:
         assert Description.parse(text) == FULL
         assert Description.parse(text).ignored == ()
 
+    def test_everything_that_a_description_may_have(self) -> None:
+        """6544-6, mdns-3 (part): TCP candidates of every type, mDNS names and option tags of extensions, as SDP and
+        as JSON; an active candidate has its real address and port 9."""
+        lines = (
+            "candidate:3 1 tcp 2128609279 10.0.1.1 9 typ host tcptype active",
+            "candidate:4 1 tcp 2124414975 10.0.1.1 9000 typ host tcptype passive",
+            "candidate:5 1 tcp 2120220671 10.0.1.1 9001 typ host tcptype so",
+            "candidate:6 1 tcp 1684013055 192.0.2.3 9 typ srflx raddr 10.0.1.1 rport 9 tcptype active",
+            "candidate:7 1 udp 2130706431 1f4712db-ea17-4bcf-a596-105139dfd8bf.local 8998 typ host",
+        )
+        options = ("ice2", "trickle", "renomination", "renomination2")
+        description = Description(UFRAG, PWD, tuple(map(Candidate.from_sdp, lines)), options)
+        assert [candidate.to_sdp() for candidate in description.candidates] == [*lines]
+        for read in (Description.parse(str(description)), Description.parse(description.to_json())):
+            assert read == description and read.ignored == ()
+            assert read.has_option("renomination2") and read.has_option("renomination")
+            assert [candidate.tcptype for candidate in read.candidates][:3] == ["active", "passive", "so"]
+
     @pytest.mark.parametrize("browser", ["chromium", "firefox"])
     def test_browsers(self, browser: str) -> None:
         text = (FIXTURES / f"{browser}_offer.sdp").read_bytes().decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,15 @@ from fasticePy.errors import ParseError
 from fasticePy.ice import sdp
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.description import Description
-from fasticePy.ice.destination import connection_line, default_candidate, default_destination, is_mismatch
+from fasticePy.ice.destination import (
+    LITE_TCP_DEFAULTS,
+    connection_line,
+    default_candidate,
+    default_destination,
+    is_mismatch,
+    read_destination,
+    transport_of,
+)
 
 PWD = "asd88fgpdd777uzjYhagZg"
 OTHER_PWD = "YH75Fviy6338Vbrhrlp8Yh"
@@ -271,6 +280,95 @@ class TestDefaultDestination:
     def test_mismatch_of_a_component(self) -> None:
         candidates = [Candidate.from_sdp(HOST)]
         assert is_mismatch(("10.0.1.1", 8998), candidates, component=2)
+
+    def test_tcp_defaults(self) -> None:
+        """6544-4: for TCP active before passive, as a lite agent the other way round, simultaneous-open never."""
+        passive = Candidate.from_sdp(TCP)
+        active = replace(passive, port=9, tcptype="active", priority=1)
+        so = replace(passive, tcptype="so", priority=2**31 - 1)
+        candidates = [so, passive, active, Candidate.from_sdp(HOST)]
+        assert default_candidate(candidates, transport="tcp") == active
+        assert default_candidate(candidates, transport="tcp", tcptypes=LITE_TCP_DEFAULTS) == passive
+        assert default_candidate([so], transport="tcp") is None
+        assert default_candidate(candidates) == Candidate.from_sdp(HOST)
+
+    def test_mismatch_of_the_transport(self) -> None:
+        """8839-6: the transport of the m= line counts where it is known."""
+        candidates = [Candidate.from_sdp(TCP)]
+        assert not is_mismatch(("10.0.1.1", 9000), candidates)
+        assert not is_mismatch(("10.0.1.1", 9000), candidates, transport="tcp")
+        assert is_mismatch(("10.0.1.1", 9000), candidates, transport="udp")
+
+    @pytest.mark.parametrize(
+        ("connection", "port", "destination"),
+        [
+            ("IN IP4 192.0.2.1", "4000", ("192.0.2.1", 4000)),
+            ("IN IP6 2001:DB8::0:1", "4000", ("2001:db8::1", 4000)),
+            ("IN IP4 224.2.1.1/127/3", "49170/2", ("224.2.1.1", 49170)),
+            ("IN IP4 SIP.example.org", "4000", ("sip.example.org", 4000)),
+            ("IN IP4", "4000", None),
+            ("IN IP4 ?", "4000", None),
+            ("IN IP4 192.0.2.1", "65536", None),
+            ("IN IP4 192.0.2.1", None, None),
+            (None, "4000", None),
+        ],
+    )
+    def test_reading(
+        self, connection: str | None, port: str | None, destination: tuple[str, int] | None
+    ) -> None:
+        """8839-6 (part): what the c= and m= lines say."""
+        assert read_destination(connection, port) == destination
+
+    @pytest.mark.parametrize(
+        ("media", "transport"),
+        [
+            ("audio 9 RTP/AVP 0", "udp"),
+            ("audio 9 UDP/TLS/RTP/SAVPF 111", "udp"),
+            ("audio 9 TCP/RTP/AVP 0", "tcp"),
+            ("image 9 tcp t38", "tcp"),
+            ("audio 9", "udp"),
+            ("", "udp"),
+        ],
+    )
+    def test_transport_of_the_media_line(self, media: str, transport: str) -> None:
+        """8839-10 (part): which transport an answer has to keep."""
+        assert transport_of(media) == transport
+
+
+class TestRemoteCandidates:
+    """RFC 8839 5.2."""
+
+    def test_round_trip(self) -> None:
+        """8839-15 (part): one line for all components, in the order of those."""
+        candidates = ((1, "192.0.2.3", 45664), (2, "2001:db8::1", 45665), (256, "peer.local", 9))
+        line = sdp.remote_candidates_line(reversed(candidates))
+        assert line == "a=remote-candidates:1 192.0.2.3 45664 2 2001:db8::1 45665 256 peer.local 9"
+        assert sdp.read_remote_candidates([line.partition(":")[2]]) == candidates
+
+    def test_several_lines(self) -> None:
+        """8839-16 (part): the order does not matter, and peers print a line for each component."""
+        read = sdp.read_remote_candidates([" 2 192.0.2.3  45665", "1 192.0.2.3 45664 "])
+        assert read == ((1, "192.0.2.3", 45664), (2, "192.0.2.3", 45665))
+        assert sdp.read_remote_candidates([]) == ()
+
+    def test_own_scope_is_not_told(self) -> None:
+        assert sdp.remote_candidates_line([(1, "fe80::1%eth0", 5)]) == "a=remote-candidates:1 fe80::1 5"
+
+    @pytest.mark.parametrize(
+        ("value", "words"),
+        [
+            ("1 192.0.2.3", "2 words"),
+            ("x 192.0.2.3 1", "component: 'x' is not a number"),
+            ("257 192.0.2.3 1", "component: 257 is not between"),
+            ("1 192.0.2.3 65536", "port: 65536 is not between"),
+            ("1 a?b 1", "'a\\?b' is no address"),
+            ("1 192.0.2.3 1 1 192.0.2.4 1", "component 1 is there twice"),
+            ("1 192.0.2.3 1 " * 257, "771 words"),
+        ],
+    )
+    def test_bad_ones(self, value: str, words: str) -> None:
+        with pytest.raises(ParseError, match=f"^remote-candidates: ?.*{words}"):
+            sdp.read_remote_candidates([value])
 
 
 class TestHostile:

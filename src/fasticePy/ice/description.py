@@ -118,10 +118,11 @@ class Description:
         """
         if text.lstrip().startswith("{"):
             return cls._from_json(text, mid)
-        return cls._from_ice(sdp.read_ice(text, mid))
+        return cls.from_attributes(sdp.read_ice(text, mid))
 
     @classmethod
-    def _from_ice(cls, ice: sdp.IceAttributes) -> Description:
+    def from_attributes(cls, ice: sdp.IceAttributes) -> Description:
+        """From what was read of one stream of an SDP."""
         return cls(
             ufrag=ice.ufrag,
             pwd=ice.pwd,
@@ -142,7 +143,7 @@ class Description:
         except (ValueError, RecursionError) as error:
             raise ParseError(f"description: not JSON: {error}") from None
         if "sdp" in value:
-            return cls._from_ice(sdp.read_ice(_typed(value, "sdp", str), mid))
+            return cls.from_attributes(sdp.read_ice(_typed(value, "sdp", str), mid))
         ufrag, pwd = _typed(value, "ufrag", str), _typed(value, "pwd", str)
         sdp.check_credentials(ufrag, pwd)
         ice = sdp.IceAttributes(ufrag, pwd)
@@ -153,7 +154,7 @@ class Description:
             ice.set_pacing(str(_typed(value, "pacing_ms", int)))
         for line in _texts(value, "candidates"):
             ice.add_candidate(line)
-        return cls._from_ice(ice)
+        return cls.from_attributes(ice)
 
 
 def _typed(value: dict[str, Any], key: str, kind: type, default: object = None) -> Any:

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from fasticePy.errors import ParseError
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.candidate_line import read_number, shown
+from fasticePy.ice.candidate_line import (
+    MAX_COMPONENT,
+    MAX_PORT,
+    canonical_ip,
+    printed_address,
+    read_number,
+    shown,
+)
 from fasticePy.ice.credentials import Credentials
 
 MAX_SDP_LENGTH = 1 << 20
@@ -28,8 +36,12 @@ MAX_IGNORED_LINE = 200
 MAX_PACING = 10**10 - 1
 """The largest number that `ice-pacing` can carry (RFC 8839 5.5)."""
 
+RemoteCandidate: TypeAlias = tuple[int, str, int]
+"""Component, address and port in `remote-candidates`; the address may be a name in lower case."""
+
 _LINE_END = re.compile(r"\r\n|\n|\r")  # not str.splitlines, which also splits at U+2028 and the like
 _OPTION = re.compile(r"[A-Za-z0-9+/]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 
 
 @dataclass(slots=True)
@@ -150,10 +162,33 @@ def read_ice(text: str, mid: str | None = None) -> IceAttributes:
     return ice
 
 
-def _read_attributes(ice: IceAttributes, section: Section) -> None:
+def session_ice(session: Section) -> IceAttributes:
+    """What the session level says for all streams, without credentials. Candidates are no part of it: they belong to
+    a stream (RFC 8839 5.1)."""
+    common = IceAttributes("", "")
+    _read_attributes(common, session, with_candidates=False)
+    return common
+
+
+def stream_ice(common: IceAttributes, session: Section, stream: Section) -> IceAttributes | None:
+    """The ICE attributes of one of many streams, `common` being those of the session level; None when it does not
+    offer ICE (RFC 8839 4.2.5). Raises ParseError when ufrag or pwd are not proper ones."""
+    ufrag, pwd = credentials_of(session, stream)
+    if ufrag is None or pwd is None:
+        return None
+    check_credentials(ufrag, pwd)
+    ice = replace(
+        common, ufrag=ufrag, pwd=pwd, candidates=[], options=[*common.options], ignored=[*common.ignored]
+    )
+    _read_attributes(ice, stream)
+    return ice
+
+
+def _read_attributes(ice: IceAttributes, section: Section, *, with_candidates: bool = True) -> None:
     attributes = section.attributes
-    for value in attributes.get("candidate", ()):
-        ice.add_candidate(f"candidate:{value}")
+    if with_candidates:
+        for value in attributes.get("candidate", ()):
+            ice.add_candidate(f"candidate:{value}")
     for value in attributes.get("ice-options", ()):
         ice.add_options(value.split())
     pacing = section.first("ice-pacing")
@@ -199,12 +234,13 @@ def _chosen(session: Section, streams: Sequence[Section], mid: str | None) -> Se
     if mid not in by_mid:
         raise ParseError(f"SDP: no m= section has the mid {shown(mid)}")
     # the first of a group that is not disabled has the transport of all (RFC 9143 7.2, 7.3.1)
-    group = next((mids for mids in _bundle_groups(session) if mid in mids), [mid])
+    group = next((mids for mids in bundle_groups(session) if mid in mids), [mid])
     shared = (by_mid[name] for name in group if name in by_mid)
     return next((stream for stream in shared if stream.port != "0"), by_mid[mid])
 
 
-def _bundle_groups(session: Section) -> list[list[str]]:
+def bundle_groups(session: Section) -> list[list[str]]:
+    """The mids of each BUNDLE group, in order (RFC 9143 5)."""
     groups = [value.split() for value in session.attributes.get("group", ())]
     return [words[1:] for words in groups if words and words[0].upper() == "BUNDLE"]
 
@@ -235,3 +271,36 @@ def candidate_lines(candidates: Iterable[Candidate], *, complete: bool) -> list[
     """Candidates in their order, and end-of-candidates when these are all (RFC 8839 5.1, RFC 8840 8.2)."""
     lines = [f"a={candidate.to_sdp()}" for candidate in candidates]
     return [*lines, "a=end-of-candidates"] if complete else lines
+
+
+def read_remote_candidates(values: Iterable[str]) -> tuple[RemoteCandidate, ...]:
+    """What the `remote-candidates` attributes of one m= section say, by component (RFC 8839 5.2).
+
+    `values` are those of all its lines: peers print one line for each component, or one for all. Raises ParseError
+    when a part is missing or wrong, or a component is there twice.
+    """
+    words = [word for value in values for word in value.split()]
+    if len(words) > 3 * MAX_COMPONENT or len(words) % 3:
+        raise ParseError(f"remote-candidates: {len(words)} words, not three for each of 1 to 256 components")
+    found: dict[int, RemoteCandidate] = {}
+    for component_text, address, port in zip(words[::3], words[1::3], words[2::3], strict=True):
+        component = read_number("remote-candidates: component", component_text, 1, MAX_COMPONENT)
+        if component in found:
+            raise ParseError(f"remote-candidates: component {component} is there twice")
+        host = read_host("remote-candidates", address)
+        found[component] = (component, host, read_number("remote-candidates: port", port, 0, MAX_PORT))
+    return tuple(found[component] for component in sorted(found))
+
+
+def read_host(what: str, text: str) -> str:
+    """A numeric address in its usual spelling, or a name in lower case. Raises ParseError when it is neither."""
+    host = canonical_ip(text)
+    if host is None and not _NAME.fullmatch(text):
+        raise ParseError(f"{what}: {shown(text)} is no address")
+    return text.lower() if host is None else host
+
+
+def remote_candidates_line(candidates: Iterable[RemoteCandidate]) -> str:
+    """One `remote-candidates` line for all components (RFC 8839 5.2)."""
+    parts = (f"{component} {printed_address(host)} {port}" for component, host, port in sorted(candidates))
+    return "a=remote-candidates:" + " ".join(parts)
