@@ -742,6 +742,7 @@ class FakeMdns(FakeResolver):
 class Publication:
     def __init__(self, published: list[tuple[str, str]], entry: tuple[str, str]) -> None:
         self.published, self.entry = published, entry
+        self.failure = ""
 
     def withdraw(self) -> None:
         self.published.remove(self.entry)
@@ -807,3 +808,22 @@ def test_an_mdns_that_raises_is_counted(run, caplog) -> None:
 
     run(body())
     assert "Network is down" in caplog.text
+
+
+def test_a_name_that_is_not_answered_for_is_counted_and_withdrawn_all_the_same(run) -> None:
+    class Crowded(FakeMdns):
+        def publish(self, name: str, address: str) -> Publication:
+            publication = super().publish(name, address)
+            publication.failure = "too many names are published"
+            return publication
+
+    async def body() -> None:
+        mdns = Crowded()
+        setup = Setup(mdns=mdns)
+        setup.do(PublishName(at=0, name="1.local", address="192.0.2.1"))
+        assert setup.machine.counters["mdns.not-published"] == 1
+        setup.do(WithdrawName(at=0, name="1.local"))
+        assert not mdns.published
+        await setup.close()
+
+    run(body())

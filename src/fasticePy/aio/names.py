@@ -14,7 +14,7 @@ _log = logging.getLogger("fasticePy.aio")
 
 
 class Publication(Protocol):
-    """A name that is answered for."""
+    """A name that is answered for. If it has a `failure` that is not empty, it is not, and that is why."""
 
     def withdraw(self) -> None:
         """Answer for it no more. Idempotent."""
@@ -80,7 +80,7 @@ class Names:
             _log.warning("the name of an address of ours cannot be published: %r", error)
             return False
         self._published.setdefault(name, []).append(publication)
-        return True
+        return not getattr(publication, "failure", None)
 
     def withdraw(self, name: str) -> None:
         """Answer for `name` no more."""
