@@ -26,17 +26,24 @@ from fasticePy.ice.events import (
     StateChanged,
     WithdrawName,
 )
+from fasticePy.ice.negotiation import Negotiation, SessionNews
+from fasticePy.ice.nomination_race import NominationRace, RaceDecision
+from fasticePy.ice.offer_lines import SessionLines, StreamFacts, StreamLines
 from fasticePy.ice.options import IceOptions, Limits, Timeouts
 from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.pair import CandidatePair, pair_priority
+from fasticePy.ice.remote_session import RemoteStream, read_streams
 from fasticePy.ice.report import IceFailed, Report
+from fasticePy.ice.stream_negotiation import Action, Change, NegotiationError, NextStep, StreamNews
 
 __all__ = [
+    "Action",
     "CancelConnection",
     "Candidate",
     "CandidateGathered",
     "CandidatePair",
     "CandidateType",
+    "Change",
     "CloseSocket",
     "Credentials",
     "Description",
@@ -50,18 +57,30 @@ __all__ = [
     "NeedAddresses",
     "NeedConnection",
     "NeedSocket",
+    "Negotiation",
+    "NegotiationError",
+    "NextStep",
+    "NominationRace",
     "Pacer",
     "PairSelected",
     "PublishName",
+    "RaceDecision",
+    "RemoteStream",
     "Report",
     "Restarted",
     "Role",
     "RoleChanged",
     "Route",
     "ServerFinished",
+    "SessionLines",
+    "SessionNews",
     "StateChanged",
+    "StreamFacts",
+    "StreamLines",
+    "StreamNews",
     "Timeouts",
     "WithdrawName",
     "candidate_priority",
     "pair_priority",
+    "read_streams",
 ]
