@@ -22,7 +22,7 @@ from fasticePy.aio.machine_timer import MachineTimer
 from fasticePy.aio.mdns_sockets import MdnsInterface, MdnsSockets
 from fasticePy.aio.resolver import Lookup, LookupHandler
 from fasticePy.machine import Address
-from fasticePy.mdns import MdnsMachine, NameFailed, NameResolved
+from fasticePy.mdns import NO_SOCKET, MdnsMachine, NameFailed, NameResolved
 
 RESCAN = 5.0
 """Seconds after which interfaces are looked at again when something is asked for."""
@@ -63,8 +63,9 @@ class Listening:
 class MdnsHub:
     """Multicast DNS for everybody in one event loop: a `Resolver` for names under ".local", and who answers for ours.
 
-    It needs no task and one timer. Where the event loop has no `add_reader`, asyncio's datagram transport reads for
-    it. On Windows and macOS the same sockets are used; only Linux keeps interfaces that share an address apart.
+    One timer, and no task where the event loop has `add_reader`; elsewhere asyncio's datagram transport reads for it.
+    Several sockets share port 5353, of this process and of others: Linux keeps them apart by interface, other systems
+    may give one what came in on another's interface.
     """
 
     def __init__(
@@ -273,7 +274,8 @@ class MdnsHub:
                 found = tuple((host, lookup.port) for host in event.addresses)
                 lookup.handler.addresses_found(found, event.final)
             else:
-                lookup.handler.lookup_failed(self._unavailable() or event.reason)
+                unavailable = self._unavailable() if event.reason == NO_SOCKET else None
+                lookup.handler.lookup_failed(unavailable or event.reason)
         finally:
             if last:  # not before: who asks for the next name at once finds the sockets open
                 self._leave(lookup)

@@ -8,10 +8,11 @@ from fasticePy.mdns.limits import Limits
 from fasticePy.mdns.links import GROUPS, PORT
 from fasticePy.mdns.machine import MdnsMachine
 from fasticePy.mdns.names import is_mdns_name, is_uuid_name, make_name
-from fasticePy.mdns.querier import QUERY_TIMES, RESOLVE_TIMEOUT
+from fasticePy.mdns.querier import NO_SOCKET, QUERY_TIMES, RESOLVE_TIMEOUT
 
 __all__ = [
     "GROUPS",
+    "NO_SOCKET",
     "PORT",
     "QUERY_TIMES",
     "RESOLVE_TIMEOUT",

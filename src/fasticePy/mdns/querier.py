@@ -23,6 +23,8 @@ RESOLVE_TIMEOUT = 8.0
 OTHER_FAMILY_WAIT = 0.1
 """Seconds for which the address of the other family may follow the first one. A browser's name has one address, but
 that of a whole host has one of each."""
+NO_SOCKET = "no socket for multicast DNS is open"
+"""The reason of a failure about which the driver knows more."""
 
 # The draft (3.2.1) wants the unicast-response bit, to spare the others on the network. But the first query has to
 # be without it: Chromium passes over questions that have it, and answers at once what it was not asked within a
@@ -90,7 +92,7 @@ class Querier:
         if known:
             self._tell(number, known, now)
         elif not self._links:
-            self._fail(number, "no socket for multicast DNS is open", now)
+            self._fail(number, NO_SOCKET, now)
         elif len(self._names) >= self._limits.requests:
             self._outbox.count("limit.mdns.requests")
             self._fail(number, f"more than {self._limits.requests} names are being resolved", now)
