@@ -73,7 +73,7 @@ def test_both_agents_sort_their_pairs_alike_and_a_role_switch_sorts_anew():
     assert len(pair.left.agent.pairs) == 6
     assert order(pair.left, mine_first=True) == order(pair.right, mine_first=False)
     priorities = {each.path: each.priority for each in pair.left.agent.pairs}
-    pair.left.agent._engine.switch_role("test", pair.sim.now)
+    pair.left.agent.switch_role("test", pair.sim.now)
     changed = [each for each in pair.left.agent.pairs if each.priority != priorities[each.path]]
     assert changed  # those of unequal candidates: G > D became G < D
     assert all(abs(each.priority - priorities[each.path]) == 1 for each in changed)
@@ -114,11 +114,11 @@ def test_a_reflexive_candidate_is_replaced_by_its_base():
     """8445-20: host and srflx of one socket times one remote is one pair, that of the host candidate."""
     script = scripted()
     script.gather()
-    engine = script.agent._engine
-    host = engine.gatherer.candidates[0]
+    engine = script.agent.streams[0].engine
+    host = engine.gatherer.candidates.all[0]
     reflexive = Candidate("9", 1, "udp", candidate_priority("srflx", 65535, 1), "192.0.2.7", 777, "srflx")
     found = type(host)(reflexive, host.socket, host.base)
-    engine.gatherer.candidates.append(found)
+    engine.gatherer.candidates.all.append(found)
     engine.candidate_found(found, script.now)
     script.meet()
     (pair,) = script.agent.pairs

@@ -159,10 +159,10 @@ def test_a_mapped_address_that_was_signalled_is_that_candidate():
     """8445-35: the valid pair is that of the server-reflexive candidate, which was pruned into its base's pair."""
     script = scripted()
     script.gather()
-    engine = script.agent._engine
-    host = engine.gatherer.candidates[0]
+    engine = script.agent.streams[0].engine
+    host = engine.gatherer.candidates.all[0]
     reflexive = Candidate("9", 1, "udp", candidate_priority("srflx", 65535, 1), "192.0.2.7", 777, "srflx")
-    engine.gatherer.candidates.append(LocalCandidate(reflexive, host.socket, host.base))
+    engine.gatherer.candidates.all.append(LocalCandidate(reflexive, host.socket, host.base))
     script.meet()
     script.peer.answer(script.peer.next_check(), mapped=("192.0.2.7", 777))
     script.settle()

@@ -96,11 +96,11 @@ def test_the_state_is_completed_once_every_component_is_nominated():
     script.sim.run_for(0.2)
     script.peer.request(use_candidate=True, to=agent_address(script, 1))
     script.settle()
-    assert script.agent._engine.checklist.state == "running"
+    assert script.agent.streams[0].engine.checklist.state == "running"
     assert script.agent.state == "connected"
     script.peer.request(use_candidate=True, to=agent_address(script, 2), socket=second)
     script.settle()
-    assert script.agent._engine.checklist.state == "completed"
+    assert script.agent.streams[0].engine.checklist.state == "completed"
     assert script.agent.state == "completed"
     assert script.pair(first).nominated and script.pair(second).nominated
 
@@ -127,7 +127,7 @@ def test_an_unreachable_component_fails_the_session():
     assert script.agent.state == "checking"
     script.sim.run_until(lambda: script.agent.state == "failed", 60)
     assert 39.5 <= script.now < 41
-    assert script.agent._engine.checklist.state == "failed"
+    assert script.agent.streams[0].engine.checklist.state == "failed"
     assert "component 2" in script.agent.state_reason
     assert script.pair(second).state == "failed"
     assert not script.node.send(1, b"\x80no more")

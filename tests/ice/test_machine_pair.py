@@ -281,7 +281,7 @@ class TwoAgents(RuleBasedStateMachine):
             assert len({pair.path for pair in pairs}) == len(pairs)
             ranks = [pair.priority for pair in pairs]
             assert ranks == sorted(ranks, reverse=True)
-            checklist = node.agent._engine.checklist
+            checklist = node.agent.streams[0].engine.checklist
             if node.agent.state in ("failed", "closed"):
                 continue
             for pair in pairs:

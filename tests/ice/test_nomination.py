@@ -271,8 +271,8 @@ def test_other_pairs_leave_the_checklist_when_one_is_nominated():
     script.settle()
     script.peer.auto_answer = lambda seen: seen.use_candidate
     script.sim.run_until(lambda: script.pair().nominated)
-    assert not script.agent._engine.checklist.triggered
-    assert script.agent._engine.checklist.state == "completed"
+    assert not script.agent.streams[0].engine.checklist.triggered
+    assert script.agent.streams[0].engine.checklist.state == "completed"
     script.peer.take_checks()
     script.sim.run_for(2)
     assert script.peer.take_checks() == []
@@ -297,7 +297,7 @@ def test_an_error_to_the_nomination_fails_the_session_when_patience_ends():
     assert script.agent.state == "checking"
     assert script.agent.route(1) is None
     script.sim.run_until(lambda: script.agent.state == "failed", 60)
-    assert script.agent._engine.checklist.state == "failed"
+    assert script.agent.streams[0].engine.checklist.state == "failed"
     assert script.now == pytest.approx(39.5)
 
 

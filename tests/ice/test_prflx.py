@@ -240,7 +240,7 @@ def test_several_checks_queue_a_pair_once():
     for _ in range(4):
         script.peer.request()
     script.settle()
-    assert len(script.agent._engine.checklist.triggered) == 1
+    assert len(script.agent.streams[0].engine.checklist.triggered) == 1
     script.peer.answer(script.peer.next_check())
     script.sim.run_for(0.45)
     assert script.peer.take_checks() == []

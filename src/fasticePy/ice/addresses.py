@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from functools import lru_cache
 
 from fasticePy.machine import Address
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """An address of this host that candidates are gathered on, and what is known about its network."""
+
+    host: str
+    """Numeric; a link-local IPv6 address has its scope."""
+    port: int = 0
+    """The port to bind, 0 for any."""
+    interface: str = ""
+    cost: int = 0
+    """What it costs to send there, 0 to 999, as browsers signal it in `network-cost`: a wire costs nothing, a mobile
+    network a lot."""
+
+    @classmethod
+    def of(cls, address: LocalAddress | Address) -> LocalAddress:
+        """From a plain address and port too."""
+        return address if isinstance(address, cls) else cls(address[0], address[1])  # type: ignore[index]
 
 
 @lru_cache(maxsize=1024)

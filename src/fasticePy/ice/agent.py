@@ -5,23 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fasticePy.errors import StateError
+from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import Candidate
+from fasticePy.ice.checks import Checker
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.description import Description
-from fasticePy.ice.engine import Engine
-from fasticePy.ice.events import CloseSocket, GatheringState, IceState, Role, Route
+from fasticePy.ice.events import GatheringState, IceState, Role, RoleChanged, Route
 from fasticePy.ice.options import IceOptions
 from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.pair import CandidatePair
+from fasticePy.ice.paths import Path
 from fasticePy.ice.report import PairReport, Report, candidate_text, conclude, server_dict
+from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.session import Session
+from fasticePy.ice.sockets import Sockets
 from fasticePy.ice.stats import statistics
+from fasticePy.ice.stream import Stream
 from fasticePy.machine import Address, Rng, RootMachine
-from fasticePy.stun import MAGIC_COOKIE
+from fasticePy.stun import MAGIC_COOKIE, Message, MessageClass, Method, ParseError, parse
 from fasticePy.stun.uri import ServerUrl
 
+MAX_STREAMS = 64
+"""Streams of one session: each has sockets of its own."""
+
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
+_WORST_FIRST: tuple[IceState, ...] = (
+    "closed",
+    "failed",
+    "disconnected",
+    "new",
+    "checking",
+    "connected",
+    "completed",
+)
 
 
 class IceAgent(RootMachine):
@@ -29,93 +45,114 @@ class IceAgent(RootMachine):
 
     `rng(n)` gives n random bytes; `pacer` is shared by all agents of a process (RFC 8445 14.2), and a private one is
     made when it is left out. Every `now` is in seconds of one monotonic clock. Inputs may come in any order: remote
-    candidates before credentials, checks before the answer, data before nomination. Raises ValueError for options
-    that cannot be.
+    candidates before credentials, checks before the answer, data before nomination. Where a session has several
+    streams, `stream` says which one is meant. Raises ValueError for options that cannot be.
     """
 
     def __init__(self, options: IceOptions, *, rng: Rng, pacer: Pacer | None = None) -> None:
         if not 1 <= options.components <= 256:
             raise ValueError(f"components={options.components}: 1 to 256 are possible (RFC 8445 5.1.2.1)")
+        if not 1 <= options.streams <= MAX_STREAMS:
+            raise ValueError(f"streams={options.streams}: 1 to {MAX_STREAMS} are possible")
         super().__init__()
         self.options = options
         self._session = Session.create(options, rng, pacer or Pacer(), self._outbox)
-        self._engine = Engine(self._session)
-        self._paths = self._engine.paths.by_key
-        self._sockets: dict[int, int] = {}
-        self._gathered = False
+        self._sockets = Sockets(self._outbox, self._session.record)
+        self._resolutions = Resolutions(self._outbox)
+        self._checker = Checker(self._session)
+        self.streams = tuple(
+            Stream(index, self._session, self._checker, self._sockets, self._resolutions, self)
+            for index in range(options.streams)
+        )
+        """The data streams, for those who look closer; what applications need is here."""
+        self._paths = self._session.paths.by_key
+        self._closed = False
 
     # -- gathering -------------------------------------------------------------------------------------------------
 
-    def gather(self, addresses: Sequence[Address], servers: Sequence[ServerUrl], now: float) -> None:
-        """Begin to gather from these local addresses (best first, port 0 for any) and STUN servers.
+    def gather(
+        self, addresses: Sequence[Address | LocalAddress], servers: Sequence[ServerUrl], now: float
+    ) -> None:
+        """Begin to gather from these local addresses (best first, port 0 for any) and STUN servers, for all streams.
 
         Answers with `NeedSocket` and `NeedAddresses` events. Raises StateError when it was called before.
         """
-        if self._gathered:
-            raise StateError("gathering has begun already: an agent gathers once")
-        self._gathered = True
-        if not self._engine.ended:
-            self._engine.gatherer.start(addresses, servers, now)
+        local = [LocalAddress.of(address) for address in addresses]
+        for stream in self.streams:
+            stream.gather(local, servers, now)
+
+    def addresses_changed(self, addresses: Sequence[Address | LocalAddress], now: float) -> None:
+        """The addresses of this host are these now. Candidates on those that are gone die at once; on new ones,
+        candidates are gathered (`IceOptions.continual` says whether that goes on once ICE has concluded)."""
+        if not self._closed:
+            local = [LocalAddress.of(address) for address in addresses]
+            for stream in self.streams:
+                stream.addresses_changed(local, now)
 
     def socket_opened(self, request: int, socket: int, address: Address, now: float) -> None:
         """`NeedSocket` is fulfilled: `socket`, any number that is unique to it, is bound to `address`."""
-        gatherer = self._engine.gatherer
-        if self._engine.ended or not gatherer.socket_opened(request, socket, address, now):
-            self._outbox.emit(CloseSocket(at=now, socket=socket))
-            return
-        self._sockets[socket] = gatherer.bases[socket].component
+        self._sockets.opened(request, socket, address, now)
 
     def socket_failed(self, request: int, reason: str, now: float) -> None:
         """`NeedSocket` cannot be fulfilled; `reason` is in words."""
-        if not self._engine.ended:
-            self._engine.gatherer.socket_failed(request, reason, now)
+        self._sockets.failed(request, reason, now)
 
     def addresses_resolved(
         self, request: int, addresses: Sequence[Address], now: float, *, final: bool = True
     ) -> None:
         """Addresses of a host name, the answer to `NeedAddresses`. `final` tells whether these are the last ones."""
-        if not self._engine.ended:
-            self._engine.gatherer.server_resolved(request, addresses, now, final)
+        self._resolutions.resolved(request, addresses, final, now)
 
     def resolution_failed(self, request: int, reason: str, now: float) -> None:
         """A host name has no addresses; `reason` is in words."""
-        if not self._engine.ended:
-            self._engine.gatherer.server_failed(request, reason, now)
+        self._resolutions.failed(request, reason, now)
 
     # -- the peer --------------------------------------------------------------------------------------------------
 
-    def set_remote_description(self, description: Description, now: float) -> None:
-        """The peer's description: credentials, options, candidates. Raises StateError for other credentials than
-        before, for that would be a restart."""
-        self.set_remote_credentials(description.ufrag, description.pwd, now)
-        if self._engine.ended:
+    def set_remote_description(self, description: Description, now: float, *, stream: int = 0) -> None:
+        """The peer's description: credentials, options, candidates. Other credentials than before mean that the peer
+        restarts: so do we (`Restarted`), unless a restart of ours waits for them (RFC 8445 9)."""
+        if self._closed:
             return
         # the larger of both, and a peer that does not say means 50 ms (RFC 8839 5.5)
         self._session.pacing = self.local_description.agreed_pacing_ms(description) / 1000
         if description.lite and not self._session.controlling:
             # RFC 8445 6.1.1: with a lite peer the full agent controls, for the other never sends a check
-            self._engine.switch_role("the peer is lite", now)
-        for candidate in description.candidates:
-            self._engine.add_remote(candidate, now)
-        if not description.expects_more:
-            self._engine.add_remote(None, now)
+            self.switch_role("the peer is lite", now)
+        self.streams[stream].set_remote_description(description, now)
 
-    def set_remote_credentials(self, ufrag: str, pwd: str, now: float) -> None:
-        """The peer's user fragment and password. Raises ValueError when they are malformed, StateError for others
-        than before."""
-        credentials = Credentials(ufrag, pwd)
-        if self._engine.ended or credentials == self._session.remote:
-            return
-        if self._session.remote is not None:
-            raise StateError(
-                "the peer's credentials changed, which asks for an ICE restart: make a new agent for it"
-            )
-        self._engine.set_remote(credentials, now)
+    def set_remote_credentials(self, ufrag: str, pwd: str, now: float, *, stream: int = 0) -> None:
+        """The peer's user fragment and password, see `set_remote_description`. Raises ValueError when they are
+        malformed."""
+        self.streams[stream].set_remote_credentials(ufrag, pwd, now)
 
-    def add_remote_candidate(self, candidate: Candidate | None, now: float) -> None:
+    def add_remote_candidate(self, candidate: Candidate | None, now: float, *, stream: int = 0) -> None:
         """One candidate of the peer, or None: there will be no more (RFC 8838 13). Never raises: what cannot be used
         is recorded with its reason."""
-        self._engine.add_remote(candidate, now)
+        self.streams[stream].add_remote(candidate, now)
+
+    def restart(
+        self,
+        now: float,
+        *,
+        ufrag: str | None = None,
+        pwd: str | None = None,
+        stream: int = 0,
+        reason: str = "the application restarts ICE",
+    ) -> None:
+        """Begin a new generation with these credentials, or fresh ones, and gather anew (RFC 8445 9). A `Restarted`
+        event follows, then candidates. What is selected carries data until the new generation has a pair. Raises
+        ValueError for malformed credentials, StateError when the agent is closed."""
+        self.streams[stream].restart(now, ufrag, pwd, reason)
+
+    def switch_role(self, reason: str, now: float) -> None:
+        """Take the other role, in all streams (RFC 8445 7.3.1.1)."""
+        self._session.switch_role()
+        self._outbox.count("role.switched")
+        self._session.record.add(now, "role", self._session.role, reason)
+        self._outbox.emit(RoleChanged(at=now, role=self._session.role))
+        for stream in self.streams:
+            stream.role_switched(now)
 
     # -- input and output ------------------------------------------------------------------------------------------
 
@@ -128,50 +165,97 @@ class IceAgent(RootMachine):
         # RFC 7983 gives STUN the first bytes 0 to 3. Without the cookie it is the application's: an ICE socket has
         # no RFC 3489 clients (RFC 5389 12.2), and not all applications are RTP or DTLS.
         if data[0] < 4 and data[4:8] == _COOKIE:
-            if self._engine.state != "closed":
-                self._engine.stun_received(socket, data, address, now)
+            if not self._closed:
+                self._stun_received(socket, data, address, now)
             return None
         path = self._paths.get((socket, address))
-        if path is None or self._engine.state == "closed":
+        if path is None:
             self._outbox.count("drop.data.unvalidated")
             return None
         path.last_received = now
         path.packets_received += 1
         path.bytes_received += len(data)
         if path.silent:
-            self._engine.path_returned(path, now)
+            self._path_returned(path, now)
         return data
 
     def socket_error(self, socket: int, address: Address | None, reason: str, now: float) -> None:
         """An error for what was sent to `address` (ICMP), or, with None, of the socket itself."""
-        if not self._engine.ended:
-            self._engine.socket_error(socket, address, reason, now)
+        base = self._sockets.open.get(socket)
+        if base is None:
+            return
+        self._outbox.count("socket.error")
+        for engine in list(self.streams[base.stream].engines()):
+            engine.socket_error(socket, address, reason, now)
 
     def close(self, now: float) -> None:
         """End everything; idempotent. The driver closes its sockets as it is told by `CloseSocket` events."""
-        if self._engine.state == "closed":
+        if self._closed:
             return
-        self._engine.close(now)
+        self._closed = True
+        for stream in self.streams:
+            stream.close(now)
+        self._checker.stop()
+        self._session.transactions.clear()
+        self._outbox.timers.clear()
         self._paths.clear()
-        for socket in self._sockets:
-            self._outbox.emit(CloseSocket(at=now, socket=socket))
+        self._sockets.clear(now)
+
+    def _stun_received(self, socket: int, data: bytes, address: Address, now: float) -> None:
+        """Something that has the magic cookie. It is never the application's."""
+        count = self._outbox.count
+        try:
+            message = parse(data)
+        except ParseError:
+            count("drop.stun.malformed")
+            return
+        if message.method != Method.BINDING:
+            count("drop.stun.method")
+        elif message.message_class == MessageClass.REQUEST:
+            self._request_received(message, socket, address, now)
+        elif message.message_class == MessageClass.INDICATION:
+            count("indication.received")  # a keepalive: it refreshed the NAT on its way (RFC 8445 11)
+        else:
+            self._response_received(message, socket, address, now)
+
+    def _request_received(self, message: Message, socket: int, address: Address, now: float) -> None:
+        base = self._sockets.open.get(socket)
+        if base is None:
+            self._outbox.count("drop.request.no-candidate")
+            return
+        self.streams[base.stream].request_received(message, socket, address, now)
+
+    def _response_received(self, message: Message, socket: int, address: Address, now: float) -> None:
+        transaction = self._session.transactions.find(message.transaction_id)
+        if transaction is None:
+            self._outbox.count("drop.response.unknown")
+            return
+        transaction.on_response(transaction, message, socket, address, now)
+
+    def _path_returned(self, path: Path, now: float) -> None:
+        for engine in list(self.streams[path.vouchers[0].stream].engines()):
+            engine.path_returned(path, now)
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> IceState:
-        """The W3C state."""
-        return self._engine.state
+        """The W3C state; with several streams, that of the one which is worst off."""
+        if len(self.streams) == 1:
+            return self.streams[0].state
+        return min((stream.state for stream in self.streams), key=_WORST_FIRST.index)
 
     @property
     def state_reason(self) -> str:
         """Why it is that, in words."""
-        return self._engine.state_reason
+        state = self.state
+        return next(stream.state_reason for stream in self.streams if stream.state == state)
 
     @property
     def gathering_state(self) -> GatheringState:
-        """How far gathering is."""
-        return self._engine.gatherer.state
+        """How far gathering is, for the latest generations of all streams."""
+        states = {stream.engine.gatherer.state for stream in self.streams}
+        return states.pop() if len(states) == 1 else "gathering"
 
     @property
     def role(self) -> Role:
@@ -180,49 +264,52 @@ class IceAgent(RootMachine):
 
     @property
     def local_credentials(self) -> Credentials:
-        """Our user fragment and password."""
-        return self._session.local
+        """Our user fragment and password in the first stream."""
+        return self.streams[0].generation.local
 
     @property
     def local_candidates(self) -> list[Candidate]:
-        """The candidates found so far, as signalled."""
-        return [local.candidate for local in self._engine.gatherer.candidates]
+        """The candidates of all streams found so far, as signalled."""
+        return [local.candidate for stream in self.streams for local in stream.engine.gatherer.candidates.all]
 
     @property
     def remote_candidates(self) -> list[Candidate]:
-        """The peer's candidates, signalled and peer-reflexive ones."""
-        return self._engine.remotes.all()
+        """The peer's candidates in all streams, signalled and peer-reflexive ones."""
+        return [candidate for stream in self.streams for candidate in stream.engine.remotes.all()]
 
     @property
     def local_description(self) -> Description:
-        """What the peer has to be told: credentials, options, and the candidates so far."""
-        local = self._session.local
+        """What the peer has to be told of the first stream: see `description_of`."""
+        return self.description_of(0)
+
+    def description_of(self, stream: int) -> Description:
+        """What the peer has to be told of a stream: credentials, options, and the candidates so far."""
+        engine = self.streams[stream].engine
+        local = engine.generation.local
         return Description(
             ufrag=local.ufrag,
             pwd=local.pwd,
-            candidates=tuple(self.local_candidates),
+            candidates=tuple(found.candidate for found in engine.gatherer.candidates.all),
             pacing_ms=round(self.options.timeouts.pacing * 1000),
-            complete=self.gathering_state == "complete",
+            complete=engine.gatherer.state == "complete",
         )
 
     @property
     def pairs(self) -> list[CandidatePair]:
-        """All pairs, best first."""
-        return list(self._engine.checklist.pairs)
+        """All pairs of the latest generations, best first in each stream."""
+        return [pair for stream in self.streams for pair in stream.engine.checklist.pairs]
 
     def component_of(self, socket: int) -> int:
         """The component that a socket serves. Raises KeyError for a socket that is not the agent's."""
-        return self._sockets[socket]
+        return self._sockets.open[socket].component
 
-    def route(self, component: int = 1) -> Route | None:
+    def route(self, component: int = 1, stream: int = 0) -> Route | None:
         """Where data of this component goes now, or None without a pair that has consent (RFC 7675 5.1)."""
-        selection = self._engine.selector.components.get(component)
-        return None if selection is None else selection.route
+        return self.streams[stream].route(component)
 
-    def selected_pair(self, component: int = 1) -> CandidatePair | None:
+    def selected_pair(self, component: int = 1, stream: int = 0) -> CandidatePair | None:
         """The pair that carries the data of this component."""
-        selection = self._engine.selector.components.get(component)
-        return None if selection is None else selection.selected
+        return self.streams[stream].selected_pair(component)
 
     def pair_for(self, socket: int, address: Address) -> CandidatePair | None:
         """The pair on which a datagram came, or None while its source is validated but the peer's credentials are not
@@ -232,30 +319,33 @@ class IceAgent(RootMachine):
 
     def report(self, now: float) -> Report:
         """What was tried and what came back."""
-        engine = self._engine
         local, remote, pairs = self.local_candidates, self.remote_candidates, self.pairs
+        gatherers = [stream.engine.gatherer for stream in self.streams]
+        results = [result for gatherer in gatherers for result in gatherer.results]
+        failures = [failure for gatherer in gatherers for failure in gatherer.failures]
+        ignored = [entry for stream in self.streams for entry in stream.engine.remotes.ignored]
         return Report(
             at=now,
             role=self.role,
-            state=engine.state,
-            reason=engine.state_reason,
+            state=self.state,
+            reason=self.state_reason,
             gathering=self.gathering_state,
             conclusion=conclude(
-                engine.state,
-                engine.state_reason,
+                self.state,
+                self.state_reason,
                 local,
                 remote,
                 pairs,
-                engine.gatherer.results,
-                self._session.remote is not None,
-                engine.remotes.ignored,
-                engine.gatherer.failures,
+                results,
+                all(stream.generation.remote is not None for stream in self.streams),
+                ignored,
+                failures,
             ),
             local_candidates=tuple(candidate_text(candidate) for candidate in local),
             remote_candidates=tuple(candidate_text(candidate) for candidate in remote),
-            ignored_candidates=tuple(engine.remotes.ignored),
-            sockets_failed=tuple(engine.gatherer.failures),
-            servers=tuple(server_dict(result) for result in engine.gatherer.results),
+            ignored_candidates=tuple(ignored),
+            sockets_failed=tuple(failures),
+            servers=tuple(server_dict(result) for result in results),
             pairs=tuple(PairReport.of(pair) for pair in pairs),
             counters=dict(self.counters),
             entries=self._session.record.entries(),
@@ -265,11 +355,11 @@ class IceAgent(RootMachine):
         """Statistics by the names of W3C webrtc-stats: candidates, candidate pairs and the transport, by id."""
         return statistics(
             self._session,
+            self.streams[0].generation,
             self.state,
             self.local_candidates,
             self.remote_candidates,
             self.pairs,
             self.selected_pair(1),
-            self._engine.paths,
             now,
         )

@@ -20,23 +20,36 @@ __all__ = [
     "UnsupportedCandidate",
     "candidate_priority",
     "prflx_priority",
+    "tcp_preference",
 ]
 
 MAX_JSON_LENGTH = 2 * candidate_line.MAX_LINE_LENGTH
 """Longest JSON of a single candidate that is read."""
 TYPE_PREFERENCES: dict[CandidateType, int] = {"host": 126, "prflx": 110, "srflx": 100, "relay": 0}
 """Recommended type preferences (RFC 8445 5.1.2.2)."""
+TCP_TYPE_PREFERENCES: dict[CandidateType, int] = {"host": 90, "prflx": 80, "srflx": 70, "relay": 0}
+"""Below those of all direct UDP candidates, as real-time media wants it (RFC 6544 4.2)."""
 MAX_LOCAL_PREFERENCE = 65535
+_TCP_DIRECTIONS: dict[TcpType, int] = {"active": 6, "passive": 4, "so": 2}
 
 
-def candidate_priority(type: CandidateType, local_preference: int, component: int) -> int:
-    """The priority of a candidate (RFC 8445 5.1.2.1): 1 to 2**31 - 1, higher is better."""
-    return (TYPE_PREFERENCES[type] << 24) | (local_preference << 8) | (256 - component)
+def candidate_priority(
+    type: CandidateType, local_preference: int, component: int, transport: str = "udp"
+) -> int:
+    """The priority of a candidate (RFC 8445 5.1.2.1, RFC 6544 4.2): 1 to 2**31 - 1, higher is better."""
+    preferences = TYPE_PREFERENCES if transport == "udp" else TCP_TYPE_PREFERENCES
+    return (preferences[type] << 24) | (local_preference << 8) | (256 - component)
 
 
-def prflx_priority(priority: int) -> int:
+def tcp_preference(tcptype: TcpType, other: int) -> int:
+    """The local preference of a TCP host candidate: its direction, and 0 to 8191 for all else (RFC 6544 4.2)."""
+    return (_TCP_DIRECTIONS[tcptype] << 13) + other
+
+
+def prflx_priority(priority: int, transport: str = "udp") -> int:
     """The same with the peer-reflexive type preference: what a check puts in PRIORITY (RFC 8445 7.1.1)."""
-    return (TYPE_PREFERENCES["prflx"] << 24) | (priority & 0xFFFFFF)
+    preferences = TYPE_PREFERENCES if transport == "udp" else TCP_TYPE_PREFERENCES
+    return (preferences["prflx"] << 24) | (priority & 0xFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)

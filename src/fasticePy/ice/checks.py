@@ -8,9 +8,9 @@ from functools import partial
 from typing import Protocol
 
 from fasticePy.ice.candidate import Candidate, prflx_priority
-from fasticePy.ice.checklist import Checklist, ChecklistSet
+from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.pair import CandidatePair, LocalCandidate
-from fasticePy.ice.session import Session
+from fasticePy.ice.session import Generation, Session
 from fasticePy.machine import Address, Timer
 from fasticePy.stun import Attribute, ErrorCode, Message, MessageBuilder, MessageClass, Method
 from fasticePy.stun.transaction import RC, RM, RTO, Transaction
@@ -23,6 +23,7 @@ LIFETIME = (2 ** (RC - 1) - 1 + RM) * RTO
 class Check:
     """One request of ours: what it said, so that its answer is understood whatever changed meanwhile."""
 
+    owner: Owner
     pair: CandidatePair
     checklist: Checklist
     nominating: bool
@@ -46,23 +47,51 @@ class CheckObserver(Protocol):
         """The local candidate of the pair's component that has this address."""
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose checklist it is: the credentials of its checks, and who is told of what they find."""
+
+    generation: Generation
+    observer: CheckObserver
+
+
 class Checker:
-    """Sends the checks of all checklists, one every Ta, triggered ones first."""
+    """Sends the checks of all checklists of a session, one every Ta, triggered ones first."""
 
-    __slots__ = ("_checklists", "_last_at", "_observer", "_session", "_tick_timer", "loopback_only")
+    __slots__ = ("_checklists", "_last_at", "_owners", "_session", "_tick_timer", "loopback_only")
 
-    def __init__(self, session: Session, checklists: ChecklistSet, observer: CheckObserver) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._checklists = checklists
-        self._observer = observer
+        self._checklists = session.checklists
+        self._owners: dict[Checklist, Owner] = {}
         self._last_at = float("-inf")
         self._tick_timer: Timer | None = None
-        self.loopback_only = False
+        self.loopback_only = True
         """All pairs stay on this host: the process-wide floor, which protects NATs, is not needed."""
+
+    def register(self, checklist: Checklist, generation: Generation, observer: CheckObserver) -> None:
+        """Check the pairs of this list too."""
+        self._owners[checklist] = Owner(generation, observer)
+        self._checklists.lists.append(checklist)
+
+    def unregister(self, checklist: Checklist) -> None:
+        """Check its pairs no more; what is under way is forgotten."""
+        if self._owners.pop(checklist, None) is None:
+            return
+        self._checklists.lists.remove(checklist)
+        checklist.triggered.clear()
+        for pair in checklist.pairs:
+            self.forget(pair)
+
+    def forget(self, pair: CandidatePair) -> None:
+        """An answer to the check under way counts no more."""
+        if pair.transaction is not None:
+            self._session.transactions.forget(pair.transaction)
+            pair.transaction = None
 
     def wake(self, now: float) -> None:
         """There may be something to check: make sure that the timer runs (checks start from it only)."""
-        if self._session.remote is None or (self._tick_timer is not None and self._tick_timer.active):
+        if self._tick_timer is not None and self._tick_timer.active:
             return
         if not self._checklists.has_work():
             return
@@ -73,12 +102,15 @@ class Checker:
     def stop(self) -> None:
         """Send no more checks."""
         self._session.outbox.timers.cancel(self._tick_timer)
+        for checklist in list(self._owners):
+            self.unregister(checklist)
 
     def send(self, pair: CandidatePair, checklist: Checklist, now: float) -> None:
         """Send one check of this pair now."""
         session = self._session
         nominating = pair.nominating and session.controlling
-        check = Check(pair, checklist, nominating, session.controlling, session.tiebreaker)
+        owner = self._owners[checklist]
+        check = Check(owner, pair, checklist, nominating, session.controlling, session.tiebreaker)
         rto = RTO if nominating else max(RTO, session.pacing * self._checklists.active_checks())
         max_sends, final_wait = _schedule(rto)
         transaction = Transaction(
@@ -92,7 +124,7 @@ class Checker:
             max_sends=max_sends,
             final_wait=final_wait,
         )
-        transaction.data = build_check(session, pair, check.nominating, transaction.id)
+        transaction.data = build_check(session, owner.generation, pair, check.nominating, transaction.id)
         self._cancel(pair, now)
         pair.state = "in-progress"
         pair.failure = ""
@@ -129,7 +161,8 @@ class Checker:
         nominating = pair.nominating
         self._end(pair, checklist, reason)
         self._session.record.add(now, "pair", str(pair), f"failed: {reason}")
-        self._observer.pair_failed(pair, nominating, now)
+        if (owner := self._owners.get(checklist)) is not None:
+            owner.observer.pair_failed(pair, nominating, now)
         self.wake(now)
 
     def expire(self, pair: CandidatePair, checklist: Checklist, reason: str) -> None:
@@ -140,9 +173,7 @@ class Checker:
         pair.expired = True
 
     def _end(self, pair: CandidatePair, checklist: Checklist, reason: str) -> None:
-        if pair.transaction is not None:
-            self._session.transactions.forget(pair.transaction)
-            pair.transaction = None
+        self.forget(pair)
         checklist.untrigger(pair)
         pair.nominating = False
         pair.state = "failed"
@@ -189,7 +220,7 @@ class Checker:
         now: float,
     ) -> None:
         session, pair = self._session, check.pair
-        if not accept_response(session, transaction, message):
+        if not accept_response(session, check.owner.generation, transaction, message):
             _note_refusal(pair, transaction, message)
             return
         rtt = session.transactions.finish(transaction, now)
@@ -226,7 +257,7 @@ class Checker:
         if (check.controlling, check.tiebreaker) == (session.controlling, session.tiebreaker):
             # RFC 8445 7.2.5.1: only if it still is the role that the check was sent in
             session.new_tiebreaker()
-            self._observer.role_conflict(now)
+            check.owner.observer.role_conflict(now)
         if transaction.cancelled:
             return
         pair.state = "waiting"
@@ -241,7 +272,7 @@ class Checker:
             return
         if rtt is not None:
             pair.rtt = rtt
-        pair.mapped = self._mapped_candidate(pair, mapped)
+        pair.mapped = self._mapped_candidate(check, mapped)
         first = not pair.valid
         if check.nominating or not pair.nominating:
             # when a check that was cancelled is answered, its successor is needless, unless that one nominates
@@ -258,23 +289,24 @@ class Checker:
                 now, "pair", str(pair), "valid" if rtt is None else f"valid, round trip {rtt * 1000:.1f} ms"
             )
         self._checklists.unfreeze(pair.foundation)
-        self._observer.pair_succeeded(pair, check.nominating, now)
+        check.owner.observer.pair_succeeded(pair, check.nominating, now)
         self.wake(now)
 
-    def _mapped_candidate(self, pair: CandidatePair, mapped: Address) -> LocalCandidate | None:
+    def _mapped_candidate(self, check: Check, mapped: Address) -> LocalCandidate | None:
+        pair = check.pair
         own = pair.local_candidate
         if mapped == own.candidate.transport_address:
             return None
-        known = self._observer.local_candidate_at(pair, mapped)
+        known = check.owner.observer.local_candidate_at(pair, mapped)
         if known is not None:
             return known
         # RFC 8445 7.2.5.3.1: a new peer-reflexive candidate of ours; it is paired with nothing else
         base = own.base
         candidate = Candidate(
-            foundation=self._session.foundations.foundation("prflx", base[0], "", "udp"),
+            foundation=self._session.foundations.foundation("prflx", base[0], "", own.candidate.transport),
             component=pair.component,
-            transport="udp",
-            priority=prflx_priority(own.candidate.priority),
+            transport=own.candidate.transport,
+            priority=prflx_priority(own.candidate.priority, own.candidate.transport),
             address=mapped[0],
             port=mapped[1],
             type="prflx",
@@ -316,28 +348,33 @@ def _note_refusal(pair: CandidatePair, transaction: Transaction, message: Messag
         pair.failure, pair.refused = "only answers with a wrong MESSAGE-INTEGRITY", True
 
 
-def build_check(session: Session, pair: CandidatePair, nominating: bool, transaction_id: bytes) -> bytes:
+def build_check(
+    session: Session, generation: Generation, pair: CandidatePair, nominating: bool, transaction_id: bytes
+) -> bytes:
     """The Binding request of a connectivity or consent check (RFC 8445 7.1, 7.2.2; RFC 7675 5.1)."""
-    assert session.remote is not None
+    assert generation.remote is not None
     builder = MessageBuilder(Method.BINDING, MessageClass.REQUEST, transaction_id)
-    builder.add(Attribute.USERNAME, f"{session.remote.ufrag}:{session.local.ufrag}")
-    builder.add(Attribute.PRIORITY, prflx_priority(pair.local_candidate.candidate.priority))
+    builder.add(Attribute.USERNAME, f"{generation.remote.ufrag}:{generation.local.ufrag}")
+    own = pair.local_candidate.candidate
+    builder.add(Attribute.PRIORITY, prflx_priority(own.priority, own.transport))
     if session.controlling:
         builder.add(Attribute.ICE_CONTROLLING, session.tiebreaker)
         if nominating:
             builder.add(Attribute.USE_CANDIDATE)
     else:
         builder.add(Attribute.ICE_CONTROLLED, session.tiebreaker)
-    return builder.build(session.remote_key, fingerprint=True)
+    return builder.build(generation.remote_key, fingerprint=True)
 
 
-def accept_response(session: Session, transaction: Transaction, message: Message) -> bool:
+def accept_response(
+    session: Session, generation: Generation, transaction: Transaction, message: Message
+) -> bool:
     """Whether an answer is the peer's own. Anything else is counted and the check goes on, so that a forger can
     neither end it nor pass (RFC 8489 9.1.4, RFC 8445 7.2.4)."""
     if not message.verify_fingerprint():
         session.outbox.count("drop.response.fingerprint")
         return False
-    if session.remote_key is None or not message.verify_integrity(session.remote_key):
+    if generation.remote_key is None or not message.verify_integrity(generation.remote_key):
         session.outbox.count("drop.response.integrity")
         transaction.violated = True
         return False

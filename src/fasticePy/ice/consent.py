@@ -8,7 +8,7 @@ from typing import Protocol
 from fasticePy.ice.checks import accept_response, build_check
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Path
-from fasticePy.ice.session import Session
+from fasticePy.ice.session import Generation, Session
 from fasticePy.machine import Address, Timer
 from fasticePy.stun import Attribute, ErrorCode, Message, MessageClass
 from fasticePy.stun.transaction import Transaction
@@ -41,10 +41,27 @@ class ConsentObserver(Protocol):
 class ConsentMonitor:
     """Keeps consent fresh on one pair. One timer: for the next check, for silence and for expiry alike."""
 
-    __slots__ = ("_next_check", "_observer", "_outstanding", "_session", "_timer", "pair", "path")
+    __slots__ = (
+        "_generation",
+        "_next_check",
+        "_observer",
+        "_outstanding",
+        "_session",
+        "_timer",
+        "pair",
+        "path",
+    )
 
-    def __init__(self, session: Session, pair: CandidatePair, path: Path, observer: ConsentObserver) -> None:
+    def __init__(
+        self,
+        session: Session,
+        generation: Generation,
+        pair: CandidatePair,
+        path: Path,
+        observer: ConsentObserver,
+    ) -> None:
         self._session = session
+        self._generation = generation
         self._observer = observer
         self._outstanding: list[Transaction] = []
         self._timer: Timer | None = None
@@ -123,7 +140,7 @@ class ConsentMonitor:
             max_sends=1,  # RFC 7675 5.1: sent once; an answer to any outstanding one renews
             final_wait=self._session.options.timeouts.consent_expiry,
         )
-        transaction.data = build_check(self._session, self.pair, False, transaction.id)
+        transaction.data = build_check(self._session, self._generation, self.pair, False, transaction.id)
         self.pair.requests_sent += 1
         self._outstanding.append(transaction)
         self._session.outbox.count("consent.sent")
@@ -142,7 +159,7 @@ class ConsentMonitor:
         now: float,
     ) -> None:
         session = self._session
-        if not accept_response(session, transaction, message):
+        if not accept_response(session, self._generation, transaction, message):
             return
         if (socket, address) != (transaction.socket, transaction.address):
             session.outbox.count("drop.response.source")

@@ -1,95 +1,174 @@
-"""The engine: brings local and remote candidates together, runs the checks, and derives the state of the agent.
+"""The engine: one generation of one stream. Brings local and remote candidates together, and runs the checks.
 
-`IceAgent` is its surface towards drivers; the parts below it (gathering, checks, requests, selection) know only the
-shared `Session` and tell the engine what they find out.
+`Stream` owns it; the parts below it (gathering, checks, requests, selection) know only the shared `Session` and the
+`Generation`, and tell the engine what they find out.
 """
 
 from __future__ import annotations
 
-from fasticePy.ice.addresses import is_link_local, is_loopback, scope_of
+from collections.abc import Sequence
+from typing import Protocol
+
+from fasticePy.ice.addresses import LocalAddress, is_link_local, is_loopback, scope_of
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.checklist import Checklist, ChecklistSet
+from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.checks import Checker
 from fasticePy.ice.credentials import Credentials
-from fasticePy.ice.events import CandidateGathered, IceState, RoleChanged, StateChanged
+from fasticePy.ice.events import CandidateGathered, IceState
 from fasticePy.ice.gathering import Gatherer
 from fasticePy.ice.nomination import make_policy
 from fasticePy.ice.pair import CandidatePair, LocalCandidate
-from fasticePy.ice.paths import Path, Paths
+from fasticePy.ice.paths import Path
 from fasticePy.ice.remote import RemoteCandidates
 from fasticePy.ice.requests import InboundCheck, RequestHandler
+from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.selection import Selector
-from fasticePy.ice.session import Session
-from fasticePy.machine import Address
-from fasticePy.stun import Message, MessageClass, Method, ParseError, parse
+from fasticePy.ice.session import Generation, Session
+from fasticePy.ice.sockets import Base, Sockets
+from fasticePy.machine import Address, Timer
+from fasticePy.stun import Message
+from fasticePy.stun.uri import ServerUrl
+
+
+class EngineOwner(Protocol):
+    """Who an engine belongs to."""
+
+    def engine_changed(self, engine: Engine, reason: str, now: float) -> None:
+        """The state of the engine, or which pair it has selected, may be another one."""
+
+    def switch_role(self, reason: str, now: float) -> None:
+        """The session takes the other role."""
 
 
 class Engine:
-    """One generation of one ICE session: from its first candidate to its end."""
+    """One generation of a stream: from its first candidate to its end."""
 
     __slots__ = (
         "_checker",
         "_early",
         "_local_of",
+        "_owner",
+        "_patience",
         "_patience_over",
         "_requests",
         "checklist",
-        "checklists",
         "failure",
+        "frozen",
         "gatherer",
-        "paths",
+        "generation",
         "remotes",
         "selector",
         "session",
-        "state",
-        "state_reason",
     )
 
-    def __init__(self, session: Session) -> None:
+    def __init__(
+        self,
+        session: Session,
+        generation: Generation,
+        checker: Checker,
+        sockets: Sockets,
+        resolutions: Resolutions,
+        owner: EngineOwner,
+    ) -> None:
         options = session.options
         self.session = session
-        self.gatherer = Gatherer(session, self)
-        self.remotes = RemoteCandidates(session)
-        self.paths = Paths(options.limits.validated_addresses)
+        self.generation = generation
+        self._owner = owner
+        self.gatherer = Gatherer(session, generation, sockets, resolutions, self)
+        self.remotes = RemoteCandidates(session, generation)
         self.checklist = Checklist()
-        self.checklists = ChecklistSet([self.checklist], options.limits.pairs)
-        self._checker = Checker(session, self.checklists, self)
-        self._checker.loopback_only = True
+        self._checker = checker
+        checker.register(self.checklist, generation, self)
         policy = make_policy(options.nomination, options.timeouts)
-        self.selector = Selector(session, self.checklist, self._checker, self.paths, policy, self)
-        self._requests = RequestHandler(session)
+        self.selector = Selector(session, generation, self.checklist, checker, policy, self)
+        self._requests = RequestHandler(session, generation)
         self._early: dict[tuple[int, Address], InboundCheck] = {}
         self._local_of: dict[int, LocalCandidate] = {}
+        self._patience: Timer | None = None
         self._patience_over = False
-        self.state: IceState = "new"
-        self.state_reason = "created"
         self.failure = ""
+        """Why it failed; empty as long as it did not."""
+        self.frozen = False
+        """Another generation has begun: what is selected here carries data until the other one has a pair."""
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing can happen any more."""
-        return self.state in ("failed", "closed")
+    def state(self) -> IceState:
+        """The state of this generation alone."""
+        if self.failure:
+            return "failed"
+        selector = self.selector
+        if not selector.all_selected:
+            started = self.generation.remote is not None and bool(self.checklist.pairs)
+            return "checking" if started else "new"
+        if selector.any_silent:
+            return "disconnected"
+        return "completed" if selector.all_nominated and not selector.more_expected else "connected"
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def gather(
+        self, addresses: Sequence[LocalAddress], servers: Sequence[ServerUrl], now: float, *, fresh: bool
+    ) -> None:
+        """Begin to gather."""
+        self.gatherer.start(addresses, servers, now, fresh=fresh)
+
+    def freeze(self) -> None:
+        """A new generation begins beside this one: it checks and gathers no more, and keeps its selected pairs
+        (RFC 8445 9)."""
+        self.frozen = True
+        self._stop_checking()
+        self.gatherer.freeze()
+
+    def stop(self, now: float) -> None:
+        """End: nothing is sent any more, and sockets that nobody else uses are closed."""
+        self._stop_checking()
+        self.selector.stop()
+        self.gatherer.stop(now)
+
+    def _stop_checking(self) -> None:
+        self.session.outbox.timers.cancel(self._patience)
+        self.selector.stop_deciding()
+        self._checker.unregister(self.checklist)
+
+    def _fail(self, reason: str, now: float) -> None:
+        self.failure = reason
+        self.checklist.state = "failed"
+        self._stop_checking()
+        self.selector.stop()
+        self.gatherer.freeze()
+        self._changed(reason, now)
+
+    def _changed(self, reason: str, now: float) -> None:
+        if self.failure and not self.frozen and reason != self.failure:
+            return
+        if self.selector.all_nominated and self.checklist.state == "running":
+            self.checklist.state = "completed"  # RFC 8445 8.1.2
+            if not self.session.options.continual:
+                self.gatherer.release()
+        self._owner.engine_changed(self, reason, now)
 
     # -- the peer's description ------------------------------------------------------------------------------------
 
     def set_remote(self, credentials: Credentials, now: float) -> None:
         """The peer's credentials are known: checks can begin, and patience too (RFC 8863 4)."""
-        self.session.set_remote(credentials)
-        self.session.outbox.timers.schedule(now + self.session.options.timeouts.patience, self._lose_patience)
+        self.generation.set_remote(credentials)
+        timers = self.session.outbox.timers
+        timers.cancel(self._patience)
+        self._patience = timers.schedule(now + self.session.options.timeouts.patience, self._lose_patience)
         for candidate in self.remotes.take_held():
             self.add_remote(candidate, now)
         early, self._early = self._early, {}
         for key, check in early.items():
             if self._foreign(check):
-                self.paths.forget(key)
+                self.session.paths.forget(key, self.generation)
             else:
                 self._learn_from(check, now)
         self._checker.wake(now)
-        self._update_state("the peer's credentials are known", now)
+        self._changed("the peer's credentials are known", now)
 
     def add_remote(self, candidate: Candidate | None, now: float) -> None:
         """A candidate of the peer, or None when there will be no more."""
-        if self.ended or self.remotes.hold(candidate, now):
+        if self.failure or self.remotes.hold(candidate, now):
             return
         if candidate is None:
             self._end_of_candidates(now)
@@ -103,7 +182,7 @@ class Engine:
         for local in list(self._local_of.values()):
             self._form_pair(local, remote, now)
         self._checker.wake(now)
-        self._update_state("the peer has candidates", now)
+        self._changed("the peer has candidates", now)
 
     def _end_of_candidates(self, now: float) -> None:
         if self.remotes.ended:
@@ -111,7 +190,7 @@ class Engine:
         self.remotes.ended = True
         self.session.record.add(now, "remote", "candidates", "the peer has no more")
         self._more_expected_changed(now)
-        self._update_state("the peer has no more candidates", now)
+        self._changed("the peer has no more candidates", now)
 
     def _replace_learnt(self, learnt: Candidate, signalled: Candidate) -> None:
         # RFC 8445 7.3.1.3, RFC 8838 11: pair, state and priority stay; type and foundation are the signalled ones
@@ -119,18 +198,15 @@ class Engine:
             if pair.remote is learnt:
                 pair.remote = signalled
 
-    def switch_role(self, reason: str, now: float) -> None:
-        """Take the other role and rank the pairs anew (RFC 8445 7.3.1.1)."""
-        self.session.switch_role()
+    def role_switched(self, now: float) -> None:
+        """The session has the other role: rank the pairs anew (RFC 8445 7.3.1.1)."""
         for pair in self.checklist.pairs:
             pair.update_priority(self.session.controlling)
             if not self.session.controlling:
                 pair.nominating = False
         self.checklist.sort()
-        self.session.outbox.count("role.switched")
-        self.session.record.add(now, "role", self.session.role, reason)
-        self.session.outbox.emit(RoleChanged(at=now, role=self.session.role))
-        self.selector.consider_all(now)
+        if not self.frozen:
+            self.selector.consider_all(now)
 
     # -- pairs -----------------------------------------------------------------------------------------------------
 
@@ -142,52 +218,48 @@ class Engine:
         destination = (remote.address + _scope(local, remote), remote.port)
         if destination == local.base or self.checklist.find(local.socket, destination) is not None:
             return None
-        pair = CandidatePair(local, remote, destination, 0)
+        pair = CandidatePair(local, remote, destination, 0, self.generation.stream)
         pair.update_priority(self.session.controlling)
         # RFC 8445 8.1.2: this component is settled, unless the peer itself comes this way
         pair.retired = self.selector.components[pair.component].nominated is not None and not heard
-        dropped = self.checklists.add(self.checklist, pair, heard=heard)
+        checklists = self.session.checklists
+        dropped = checklists.add(self.checklist, pair, heard=heard)
         if dropped is not None:
             self.session.outbox.count("pair.over-limit")
             self.session.record.add(
-                now, "pair", str(dropped), f"dropped: more than {self.checklists.max_pairs} pairs"
+                now, "pair", str(dropped), f"dropped: more than {checklists.max_pairs} pairs"
             )
-            if dropped.transaction is not None:
-                self.session.transactions.forget(dropped.transaction)
+            self._checker.forget(dropped)
             if dropped is pair:
                 return None
         self._checker.loopback_only = self._checker.loopback_only and is_loopback(destination[0])
         return pair
 
-    # -- datagrams -------------------------------------------------------------------------------------------------
+    def base_gone(self, base: Base, now: float) -> None:
+        """See `GatheringObserver`."""
+        self._local_of.pop(base.socket, None)
+        for pair in [each for each in self.checklist.pairs if each.socket == base.socket]:
+            self._lose_pair(pair, "the local address is gone", now)
+        self.session.paths.drop_socket(base.socket)
 
-    def stun_received(self, socket: int, data: bytes, address: Address, now: float) -> None:
-        """Something that has the magic cookie. It is never the application's."""
+    def _lose_pair(self, pair: CandidatePair, reason: str, now: float) -> None:
+        """A pair can carry nothing any more: it leaves the checklist."""
+        self._checker.forget(pair)
+        self.session.record.add(now, "pair", str(pair), f"removed: {reason}")
+        self.checklist.remove(pair)
+        pair.state, pair.failure = "failed", reason
+        self.selector.drop(pair, now)
+        self.selector.update(pair.component, now)
+        self.selector.consider(pair.component, now)
+        self._changed(f"{pair}: {reason}", now)
+        self._check_failed(now, f": {pair}: {reason}")
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def request_received(self, message: Message, socket: int, address: Address, now: float) -> None:
+        """A Binding request for this generation."""
         count = self.session.outbox.count
-        try:
-            message = parse(data)
-        except ParseError:
-            count("drop.stun.malformed")
-            return
-        if message.method != Method.BINDING:
-            count("drop.stun.method")
-        elif message.message_class == MessageClass.REQUEST:
-            self._request_received(message, socket, address, now)
-        elif message.message_class == MessageClass.INDICATION:
-            count("indication.received")  # a keepalive: it refreshed the NAT on its way (RFC 8445 11)
-        else:
-            self._response_received(message, socket, address, now)
-
-    def _response_received(self, message: Message, socket: int, address: Address, now: float) -> None:
-        transaction = self.session.transactions.find(message.transaction_id)
-        if transaction is None:
-            self.session.outbox.count("drop.response.unknown")
-            return
-        transaction.on_response(transaction, message, socket, address, now)
-
-    def _request_received(self, message: Message, socket: int, address: Address, now: float) -> None:
-        count = self.session.outbox.count
-        if self.ended:
+        if self.failure:
             # an answer would let the peer believe in a path, and keep its consent, while nobody listens here
             count("drop.request.ended")
             return
@@ -204,21 +276,22 @@ class Engine:
         if self._foreign(check):
             return
         if switch:
-            self.switch_role("the peer has our role and the larger tie-breaker, or the smaller", now)
-        path = self.paths.validate(socket, address, now)
+            self._owner.switch_role("the peer has our role and the larger tie-breaker, or the smaller", now)
+        path = self.session.paths.validate(socket, address, self.generation, now)
         if path is None:
             count("drop.request.too-many-addresses")
             return
         self.path_returned(path, now)
-        if self.session.remote is None:
+        if self.generation.remote is None:
             self._remember_early(check)
-        else:
+        elif not self.frozen:
             self._learn_from(check, now)
 
     def _foreign(self, check: InboundCheck) -> bool:
         # RFC 8445 7.3 has it answered, for the first half of USERNAME is ours. But our password came to somebody who
         # is not this peer (another branch of a forked call, an earlier generation): that teaches us nothing.
-        if self.session.remote is None or check.ufrag == self.session.remote.ufrag:
+        remote = self.generation.remote
+        if remote is None or check.ufrag == remote.ufrag:
             return False
         self.session.outbox.count("drop.request.other-peer")
         return True
@@ -243,7 +316,7 @@ class Engine:
         if pair.expired:
             self.session.outbox.count("drop.request.consent-expired")
             return
-        if (path := self.paths.by_key.get(pair.path)) is not None:
+        if (path := self.session.paths.by_key.get(pair.path)) is not None:
             path.pair = pair
         if pair.retired:
             if not check.use_candidate:
@@ -252,7 +325,7 @@ class Engine:
         self._checker.trigger(pair, self.checklist, now)
         if check.use_candidate and not self.session.controlling:
             self.selector.peer_nominates(pair, now)
-        self._update_state("a check of the peer came", now)
+        self._changed("a check of the peer came", now)
 
     def _learn_pair(self, check: InboundCheck, now: float) -> CandidatePair | None:
         local = self._local_of[check.socket]
@@ -267,17 +340,16 @@ class Engine:
         """A packet came on a path; it may have been silent."""
         if not path.silent:
             return
-        for selection in self.selector.components.values():
-            if selection.monitor is not None and selection.monitor.path is path:
-                selection.monitor.heard(now)
+        self.selector.heard(path, now)
         path.silent = False
-        self._update_state("packets come again", now)
+        self._changed("packets come again", now)
 
     def socket_error(self, socket: int, address: Address | None, reason: str, now: float) -> None:
         """An ICMP error, or a broken socket. It ends a check, never the session (RFC 8445 7.2.5.2.2): what has been
         valid lives and dies by consent, for anybody can forge an ICMP message."""
-        self.session.outbox.count("socket.error")
         self.gatherer.socket_error(socket, address, reason, now)
+        if self.frozen:
+            return
         for pair in list(self.checklist.pairs):
             if pair.socket != socket or address not in (None, pair.destination):
                 continue
@@ -288,7 +360,9 @@ class Engine:
 
     def candidate_found(self, candidate: LocalCandidate, now: float) -> None:
         """See `GatheringObserver`."""
-        self.session.outbox.emit(CandidateGathered(at=now, candidate=candidate.candidate))
+        self.session.outbox.emit(
+            CandidateGathered(at=now, candidate=candidate.candidate, stream=self.generation.stream)
+        )
         if candidate.socket in self._local_of:
             return  # RFC 8445 6.1.2.4: a reflexive candidate is replaced by its base, which has its pairs already
         self._local_of[candidate.socket] = candidate
@@ -298,12 +372,12 @@ class Engine:
             ):  # RFC 8445 7.3.1.3: paired with the local candidate that heard it only
                 self._form_pair(candidate, remote, now)
         self._checker.wake(now)
-        self._update_state("there is a local candidate", now)
+        self._changed("there is a local candidate", now)
 
     def gathering_ended(self, now: float) -> None:
         """See `GatheringObserver`."""
         self._more_expected_changed(now)
-        self._update_state("gathering is complete", now)
+        self._changed("gathering is complete", now)
 
     def _more_expected_changed(self, now: float) -> None:
         self.selector.more_expected = not self.remotes.ended or self.gatherer.state != "complete"
@@ -314,12 +388,12 @@ class Engine:
 
     def pair_succeeded(self, pair: CandidatePair, nominating: bool, now: float) -> None:
         """See `CheckObserver`."""
-        path = self.paths.of_pair(pair, now)
+        path = self.session.paths.of_pair(pair, self.generation, now)
         path.last_received = now
         self.path_returned(path, now)
-        if not self.ended:
+        if not self.failure:
             self.selector.pair_valid(pair, nominating, now)
-            self._update_state(f"{pair} works", now)
+            self._changed(f"{pair} works", now)
 
     def pair_failed(self, pair: CandidatePair, nominating: bool, now: float) -> None:
         """See `CheckObserver`."""
@@ -330,18 +404,19 @@ class Engine:
             self.selector.drop(pair, now)
             self.selector.update(pair.component, now)
         self.selector.consider(pair.component, now)
-        self._update_state(f"{pair} failed", now)
+        self._changed(f"{pair} failed", now)
         self._check_failed(now, f": {pair}: {pair.failure}" if nominating else "")
 
     def role_conflict(self, now: float) -> None:
         """See `CheckObserver`."""
-        self.switch_role("the peer answered 487 Role Conflict", now)
+        self._owner.switch_role("the peer answered 487 Role Conflict", now)
 
     def local_candidate_at(self, pair: CandidatePair, address: Address) -> LocalCandidate | None:
         """See `CheckObserver`."""
-        for candidate in self.gatherer.candidates:
+        for candidate in self.gatherer.candidates.all:
             if (
                 candidate.candidate.component == pair.component
+                and candidate.candidate.transport == pair.local_candidate.candidate.transport
                 and candidate.candidate.transport_address == address
             ):
                 return candidate
@@ -355,25 +430,21 @@ class Engine:
         self._checker.expire(pair, self.checklist, reason)
         self.selector.drop(pair, now)
         reason = f"consent to send on {pair} ended: {reason}"
+        if self.frozen:
+            self._changed(reason, now)
+            return
         if final:
             self._fail(reason, now)
             return
         self.selector.update(pair.component, now)
         self._check_failed(now, f": {reason}")
-        self._update_state(reason, now)
+        self._changed(reason, now)
 
     def path_silent(self, path: Path, now: float) -> None:
         """See `ConsentObserver`."""
-        self._update_state(f"nothing received for {now - path.last_received:.1f} s", now)
+        self._changed(f"nothing received for {now - path.last_received:.1f} s", now)
 
-    # -- state -----------------------------------------------------------------------------------------------------
-
-    def close(self, now: float) -> None:
-        """End everything at once."""
-        if self.state == "closed":
-            return
-        self._stop(now)
-        self._set_state("closed", "closed by the application", now)
+    # -- failing ---------------------------------------------------------------------------------------------------
 
     def _lose_patience(self, now: float) -> None:
         self._patience_over = True
@@ -382,55 +453,17 @@ class Engine:
     def _check_failed(self, now: float, why: str = "") -> None:
         # RFC 8863 4: until patience ends no checklist fails; after that it fails as soon as nothing is open. That it
         # also stands in for a missing end-of-candidates is RFC 8863 5.
-        if not self._patience_over or self.ended or self.gatherer.state == "gathering":
+        if not self._patience_over or self.failure or self.frozen or self.gatherer.state == "gathering":
             return
         for component, selection in self.selector.components.items():
             if selection.selected is None and not any(self.checklist.open_pairs(component)):
                 self._fail(f"component {component}: no pair works and no check is left{why}", now)
                 return
 
-    def _fail(self, reason: str, now: float) -> None:
-        self.failure = reason
-        self.checklist.state = "failed"
-        self._stop(now)
-        self._set_state("failed", reason, now)
-
-    def _stop(self, now: float) -> None:
-        self._checker.stop()
-        self.selector.stop()
-        self.gatherer.stop(now)
-        self.session.transactions.clear()
-        self.session.outbox.timers.clear()
-
-    def _update_state(self, reason: str, now: float) -> None:
-        if self.ended:
-            return
-        if self.selector.all_nominated and self.checklist.state == "running":
-            self.checklist.state = "completed"  # RFC 8445 8.1.2
-            self.gatherer.release()
-        state = self._derive_state()
-        if state != self.state:
-            self._set_state(state, reason, now)
-
-    def _derive_state(self) -> IceState:
-        selector = self.selector
-        if not selector.all_selected:
-            started = self.session.remote is not None and bool(self.checklist.pairs)
-            return "checking" if started else "new"
-        if selector.any_silent:
-            return "disconnected"
-        return "completed" if selector.all_nominated and not selector.more_expected else "connected"
-
-    def _set_state(self, state: IceState, reason: str, now: float) -> None:
-        self.state = state
-        self.state_reason = reason
-        self.session.record.add(now, "agent", "state", f"{state}: {reason}")
-        self.session.outbox.emit(StateChanged(at=now, state=state, reason=reason))
-
 
 def _fit(local: LocalCandidate, remote: Candidate) -> bool:
     # RFC 8445 6.1.2.2: same component, same family, and link-local only with link-local
-    if local.candidate.component != remote.component:
+    if local.candidate.component != remote.component or local.candidate.transport != remote.transport:
         return False
     base = local.base[0]
     if (":" in base) != (":" in remote.address) or is_link_local(base) != is_link_local(remote.address):

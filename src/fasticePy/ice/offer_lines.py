@@ -209,9 +209,9 @@ def _write_stream(plan: StreamPlan, *, with_options: bool) -> StreamLines:
         unknown if each is None else default_destination((), nominated=each, unknown=unknown)
         for each in chosen
     )
+    host, port = destinations[0]
     attributes = [] if len(destinations) < 2 else rtcp_lines(*destinations[:2])
     attributes += _ice_lines(plan, with_options=with_options)
-    host, port = destinations[0]
     tcp = _tcp_lines(plan, chosen[0]) if transport == "tcp" else []
     return StreamLines(port, transport, connection_line(host), tuple(attributes), tuple(tcp), destinations)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
-from fasticePy.ice.candidate import CandidateType
+from fasticePy.ice.candidate import Candidate, CandidateType, TcpType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +59,30 @@ class IceOptions:
     """How an `IceAgent` behaves."""
 
     controlling: bool
+    streams: int = 1
+    """Data streams under one session: each has credentials, candidates and a checklist of its own; role, pacing and
+    foundations are common to them (RFC 8445 6.1.2)."""
     components: int = 1
+    """Components of each stream (RFC 8445 4): RTP with separate RTCP has two."""
+    lite: bool = False
+    """Host candidates and answers only (RFC 8445 2.5): for hosts that everybody can reach."""
     local_ufrag: str | None = None
     local_pwd: str | None = field(default=None, repr=False)
     candidate_types: frozenset[CandidateType] = frozenset({"host", "srflx", "relay"})
     """Types that are gathered, signalled and checked from; host sockets are opened for srflx all the same."""
+    local_candidate: Callable[[Candidate], Candidate | None] | None = None
+    """Sees each candidate before the peer does: gives it back, a changed one, or None to leave it out."""
+    tcp: frozenset[TcpType] = frozenset()
+    """Kinds of TCP host candidates that are gathered (RFC 6544)."""
+    mdns: Literal["resolve", "publish", "off"] = "resolve"
+    """`resolve`: names of the peer's candidates that end in `.local` are asked for. `publish`: our own addresses
+    hide behind such names, too."""
+    resolve_names: bool = False
+    """Ask for the addresses of other host names in the peer's candidates, which RFC 8839 5.1 has ignored."""
+    continual: bool = False
+    """Go on gathering when the network or a NAT's mapping changes, and take candidates after end-of-candidates."""
+    auto_restart: bool = False
+    """Restart by itself when the last path is lost, instead of failing."""
     nomination: str = "regular"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()

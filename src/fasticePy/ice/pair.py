@@ -22,6 +22,8 @@ class LocalCandidate:
     base: Address
     url: str | None = None
     """The server that it was learnt from."""
+    cost: int = 0
+    """What its network costs, 0 to 999 (see `LocalAddress`)."""
 
 
 def pair_priority(controlling: int, controlled: int) -> int:
@@ -39,6 +41,7 @@ class CandidatePair:
     destination: Address
     """Where its packets go: the remote address, with the scope of the local one where it is link-local."""
     priority: int
+    stream: int = 0
     state: PairState = "frozen"
     valid: bool = False
     """An authenticated answer came back through it: it may carry data (RFC 8445 7.2.5.3.2)."""

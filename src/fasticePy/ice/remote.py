@@ -7,7 +7,7 @@ from dataclasses import replace
 from fasticePy.ice.addresses import address_text, normalize, parse_ip, refusal
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.candidate_line import MAX_PORT, MAX_PRIORITY_READ, shown
-from fasticePy.ice.session import Session
+from fasticePy.ice.session import Generation, Session
 from fasticePy.machine import Address
 
 MAX_HOST_LENGTH = 253
@@ -17,10 +17,20 @@ MAX_HOST_LENGTH = 253
 class RemoteCandidates:
     """The table of the peer's candidates, by component and transport address."""
 
-    __slots__ = ("_known", "_learnt", "_learnt_count", "_session", "_waiting", "ended", "ignored")
+    __slots__ = (
+        "_generation",
+        "_known",
+        "_learnt",
+        "_learnt_count",
+        "_session",
+        "_waiting",
+        "ended",
+        "ignored",
+    )
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, generation: Generation) -> None:
         self._session = session
+        self._generation = generation
         self._known: dict[tuple[int, Address], Candidate] = {}
         self._waiting: list[Candidate | None] = []
         self._learnt: set[tuple[int, Address]] = set()
@@ -47,7 +57,7 @@ class RemoteCandidates:
 
     def hold(self, candidate: Candidate | None, now: float) -> bool:
         """Keep what came before the peer's credentials: only they tell its generation (RFC 8838 9). True when kept."""
-        if self._session.remote is not None:
+        if self._generation.remote is not None:
             return False
         if candidate is None:
             if None not in self._waiting:
@@ -109,7 +119,7 @@ class RemoteCandidates:
                 return foundation
 
     def _reason_against(self, candidate: Candidate) -> str | None:
-        remote = self._session.remote
+        remote = self._generation.remote
         if candidate.ufrag is not None and remote is not None and candidate.ufrag != remote.ufrag:
             return f"of another generation (ufrag {shown(candidate.ufrag)})"  # RFC 8838 9
         if self.ended:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fasticePy.ice.session import Session
+from fasticePy.ice.session import Generation, Session
 from fasticePy.machine import Address
 from fasticePy.stun import Attribute, ErrorCode, IntegrityKey, Message, MessageBuilder, MessageClass, Method
 
@@ -37,10 +37,11 @@ class InboundCheck:
 class RequestHandler:
     """Answers Binding requests. What is not authenticated teaches us nothing: it is refused and counted."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_generation", "_session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, generation: Generation) -> None:
         self._session = session
+        self._generation = generation
 
     def handle(self, message: Message, socket: int, address: Address) -> tuple[InboundCheck | None, bool]:
         """Answer one request. Gives the check when it was good, and whether our role has to change because of it."""
@@ -51,7 +52,7 @@ class RequestHandler:
         unknown = message.unknown_required(KNOWN_REQUIRED)
         if unknown:
             self._refuse(
-                message, socket, address, ErrorCode.UNKNOWN_ATTRIBUTE, self._session.local_key, unknown
+                message, socket, address, ErrorCode.UNKNOWN_ATTRIBUTE, self._generation.local_key, unknown
             )
             return None, False
         priority = message.get(Attribute.PRIORITY)
@@ -59,7 +60,7 @@ class RequestHandler:
         theirs_controlled = message.get(Attribute.ICE_CONTROLLED)
         both = theirs_controlling is not None and theirs_controlled is not None
         if not priority or both:  # above 2**31 - 1 is wrong too, but seen in the field and harmless
-            self._refuse(message, socket, address, ErrorCode.BAD_REQUEST, self._session.local_key)
+            self._refuse(message, socket, address, ErrorCode.BAD_REQUEST, self._generation.local_key)
             return None, False
         switch = False
         if self._conflict(theirs_controlling, theirs_controlled):
@@ -67,7 +68,7 @@ class RequestHandler:
             theirs = theirs_controlling if theirs_controlling is not None else theirs_controlled
             larger = self._session.tiebreaker >= (theirs or 0)
             if larger == self._session.controlling:
-                self._refuse(message, socket, address, ErrorCode.ROLE_CONFLICT, self._session.local_key)
+                self._refuse(message, socket, address, ErrorCode.ROLE_CONFLICT, self._generation.local_key)
                 return None, False
             switch = True
         self._accept(message, socket, address)
@@ -82,9 +83,9 @@ class RequestHandler:
         if not message.has_integrity or username is None:
             return ErrorCode.BAD_REQUEST
         own, separator, _ = username.partition(":")
-        if not separator or own != self._session.local.ufrag:
+        if not separator or own != self._generation.local.ufrag:
             return ErrorCode.UNAUTHENTICATED
-        if not message.verify_integrity(self._session.local_key):
+        if not message.verify_integrity(self._generation.local_key):
             return ErrorCode.UNAUTHENTICATED
         return None
 
@@ -102,7 +103,7 @@ class RequestHandler:
     def _sign(self, builder: MessageBuilder, request: Message) -> bytes:
         # RFC 8489 9.1.3: the answer is protected as the request was
         sha256 = request.integrity_kind == "sha256"
-        return builder.build(self._session.local_key, fingerprint=True, sha1=not sha256, sha256=sha256)
+        return builder.build(self._generation.local_key, fingerprint=True, sha1=not sha256, sha256=sha256)
 
     def _refuse(
         self,

@@ -11,8 +11,8 @@ from fasticePy.ice.consent import ConsentMonitor, ConsentObserver
 from fasticePy.ice.events import PairSelected, Route
 from fasticePy.ice.nomination import NominationPolicy, follows
 from fasticePy.ice.pair import CandidatePair
-from fasticePy.ice.paths import Paths
-from fasticePy.ice.session import Session
+from fasticePy.ice.paths import Path
+from fasticePy.ice.session import Generation, Session
 from fasticePy.machine import Timer
 
 
@@ -36,8 +36,8 @@ class Selector:
     __slots__ = (
         "_checker",
         "_checklist",
+        "_generation",
         "_observer",
-        "_paths",
         "_policy",
         "_session",
         "components",
@@ -47,14 +47,14 @@ class Selector:
     def __init__(
         self,
         session: Session,
+        generation: Generation,
         checklist: Checklist,
         checker: Checker,
-        paths: Paths,
         policy: NominationPolicy,
         observer: ConsentObserver,
     ) -> None:
         self._session = session
-        self._paths = paths
+        self._generation = generation
         self._checklist = checklist
         self._checker = checker
         self._policy = policy
@@ -67,6 +67,11 @@ class Selector:
     def all_selected(self) -> bool:
         """Whether every component has a pair that carries data."""
         return all(selection.selected is not None for selection in self.components.values())
+
+    @property
+    def any_selected(self) -> bool:
+        """Whether some component has one."""
+        return any(selection.selected is not None for selection in self.components.values())
 
     @property
     def all_nominated(self) -> bool:
@@ -127,9 +132,8 @@ class Selector:
         if best is None:
             return
         selection.route = Route(best.socket, best.destination)
-        selection.monitor = ConsentMonitor(
-            self._session, best, self._paths.of_pair(best, now), self._observer
-        )
+        path = self._session.paths.of_pair(best, self._generation, now)
+        selection.monitor = ConsentMonitor(self._session, self._generation, best, path, self._observer)
         selection.monitor.start(now)
         self._emit(selection, best, now)
 
@@ -144,11 +148,22 @@ class Selector:
             self._stop(selection)
             selection.selected = None
 
+    def heard(self, path: Path, now: float) -> None:
+        """A packet came on a path that had been silent."""
+        for selection in self.components.values():
+            if selection.monitor is not None and selection.monitor.path is path:
+                selection.monitor.heard(now)
+
+    def stop_deciding(self) -> None:
+        """What is selected stays so."""
+        for selection in self.components.values():
+            self._session.outbox.timers.cancel(selection.again)
+
     def stop(self) -> None:
         """Send nothing more."""
+        self.stop_deciding()
         for selection in self.components.values():
             self._stop(selection)
-            self._session.outbox.timers.cancel(selection.again)
 
     def _best_valid(self, component: int, now: float) -> CandidatePair | None:
         oldest = now - self._session.options.timeouts.consent_expiry
@@ -186,7 +201,12 @@ class Selector:
         self._session.record.add(now, "pair", str(pair), "selected, final" if pair.nominated else "selected")
         self._session.outbox.emit(
             PairSelected(
-                at=now, component=pair.component, pair=pair, route=selection.route, nominated=pair.nominated
+                at=now,
+                component=pair.component,
+                pair=pair,
+                route=selection.route,
+                nominated=pair.nominated,
+                stream=pair.stream,
             )
         )
 

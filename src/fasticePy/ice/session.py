@@ -1,14 +1,18 @@
-"""What the parts of one agent share: role, credentials, randomness, outbox and record."""
+"""What all streams and generations of one agent share: role, tie-breaker, randomness, outbox, sockets and record
+(RFC 8445 4: the ICE session)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fasticePy.ice.addresses import is_loopback
 from fasticePy.ice.candidate import FoundationTable
+from fasticePy.ice.checklist import ChecklistSet
 from fasticePy.ice.credentials import Credentials
-from fasticePy.ice.events import Role
+from fasticePy.ice.events import PublishName, Role
 from fasticePy.ice.options import IceOptions
 from fasticePy.ice.pacing import Pacer
+from fasticePy.ice.paths import Paths
 from fasticePy.ice.record import Record
 from fasticePy.machine import Outbox, Rng
 from fasticePy.stun import IntegrityKey
@@ -17,7 +21,7 @@ from fasticePy.stun.transaction import Transactions
 
 @dataclass(slots=True)
 class Session:
-    """The state that outlives a single check; one per agent, handed to each of its parts."""
+    """The state that outlives a check, a generation and a stream; one per agent, handed to each of its parts."""
 
     options: IceOptions
     rng: Rng
@@ -25,21 +29,19 @@ class Session:
     outbox: Outbox
     transactions: Transactions
     record: Record
-    local: Credentials
-    local_key: IntegrityKey
+    checklists: ChecklistSet
+    paths: Paths
     controlling: bool
     tiebreaker: int
     pacing: float
     """Ta in seconds: the larger of ours and the peer's (RFC 8839 5.5)."""
-    remote: Credentials | None = None
-    remote_key: IntegrityKey | None = None
     foundations: FoundationTable = field(default_factory=FoundationTable)
+    concealed: dict[str, str] = field(default_factory=dict)
+    """Addresses of ours that hide behind a name (mDNS), and the name."""
 
     @classmethod
     def create(cls, options: IceOptions, rng: Rng, pacer: Pacer, outbox: Outbox) -> Session:
-        """A new one with fresh credentials (where the options give none) and a fresh tie-breaker."""
-        generated = Credentials.generate(rng)
-        local = Credentials.own(options.local_ufrag or generated.ufrag, options.local_pwd or generated.pwd)
+        """A new one with a fresh tie-breaker."""
         return cls(
             options=options,
             rng=rng,
@@ -47,8 +49,8 @@ class Session:
             outbox=outbox,
             transactions=Transactions(outbox),
             record=Record(options.limits.record),
-            local=local,
-            local_key=IntegrityKey.short_term(local.pwd),
+            checklists=ChecklistSet([], options.limits.pairs),
+            paths=Paths(options.limits.validated_addresses * options.streams),
             controlling=options.controlling,
             tiebreaker=random_tiebreaker(rng),
             pacing=options.timeouts.pacing,
@@ -59,11 +61,6 @@ class Session:
         """The role in words."""
         return "controlling" if self.controlling else "controlled"
 
-    def set_remote(self, remote: Credentials) -> None:
-        """From now on checks can be sent."""
-        self.remote = remote
-        self.remote_key = IntegrityKey.short_term(remote.pwd)
-
     def switch_role(self) -> None:
         """Take the other role (RFC 8445 7.2.5.1, 7.3.1.1)."""
         self.controlling = not self.controlling
@@ -72,11 +69,56 @@ class Session:
         """After a 487 (RFC 8445 7.2.5.1)."""
         self.tiebreaker = random_tiebreaker(self.rng)
 
+    def conceal(self, host: str, now: float) -> None:
+        """Hide an address of ours behind a name, once for all streams and generations (mDNS)."""
+        if self.options.mdns != "publish" or host in self.concealed or is_loopback(host):
+            return
+        name = self.concealed[host] = random_name(self.rng)
+        self.outbox.emit(PublishName(at=now, name=name, address=host.partition("%")[0]))
+
+    def shown(self, host: str) -> str:
+        """How an address appears in what others may see: statistics, events, reports."""
+        return self.concealed.get(host, host)
+
     def uniform(self, low: float, high: float) -> float:
         """A random number between the two."""
         return low + (high - low) * int.from_bytes(self.rng(4), "big") / 0xFFFFFFFF
 
 
+@dataclass(slots=True, eq=False)
+class Generation:
+    """The credentials of one generation of one stream: a restart begins another one (RFC 8445 9)."""
+
+    stream: int
+    number: int
+    """Counts up with each restart of the stream, from 0."""
+    local: Credentials
+    local_key: IntegrityKey
+    remote: Credentials | None = None
+    remote_key: IntegrityKey | None = None
+
+    @classmethod
+    def create(cls, stream: int, number: int, rng: Rng, ufrag: str | None, pwd: str | None) -> Generation:
+        """With these credentials, and fresh ones where they are None. Raises ValueError for malformed ones."""
+        generated = Credentials.generate(rng)
+        local = Credentials.own(ufrag or generated.ufrag, pwd or generated.pwd)
+        return cls(stream, number, local, IntegrityKey.short_term(local.pwd))
+
+    def set_remote(self, remote: Credentials) -> None:
+        """From now on checks can be sent."""
+        self.remote = remote
+        self.remote_key = IntegrityKey.short_term(remote.pwd)
+
+
 def random_tiebreaker(rng: Rng) -> int:
     """64 random bits (RFC 8445 16.1)."""
     return int.from_bytes(rng(8), "big")
+
+
+def random_name(rng: Rng) -> str:
+    """A host name for one address: UUID version 4 and `.local` (draft-ietf-mmusic-mdns-ice-candidates 3.1.1)."""
+    raw = bytearray(rng(16))
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}.local"

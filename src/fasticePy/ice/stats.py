@@ -9,17 +9,17 @@ from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.events import IceState
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Paths
-from fasticePy.ice.session import Session
+from fasticePy.ice.session import Generation, Session
 
 
 def statistics(
     session: Session,
+    generation: Generation,
     state: IceState,
     local: Sequence[Candidate],
     remote: Sequence[Candidate],
     pairs: Sequence[CandidatePair],
     selected: CandidatePair | None,
-    paths: Paths,
     now: float,
 ) -> dict[str, dict[str, Any]]:
     """One dict for each candidate, each pair and the transport, by its `id`; times are seconds of the agent's clock."""
@@ -30,13 +30,13 @@ def statistics(
         "timestamp": now,
         "iceRole": session.role,
         "iceState": state,
-        "iceLocalUsernameFragment": session.local.ufrag,
+        "iceLocalUsernameFragment": generation.local.ufrag,
         "selectedCandidatePairId": None if selected is None else _pair_id(selected),
     }
     entries = [
         *(_candidate("local-candidate", candidate, now) for candidate in [*local, *reflexive]),
         *(_candidate("remote-candidate", candidate, now) for candidate in remote),
-        *(_pair(pair, paths, now) for pair in pairs),
+        *(_pair(pair, session.paths, now) for pair in pairs),
         transport,
     ]
     return {entry["id"]: entry for entry in entries}
