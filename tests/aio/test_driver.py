@@ -596,22 +596,29 @@ def test_a_connection_that_is_not_wanted_any_more(run, moment) -> None:
     run(body())
 
 
-def test_a_loop_without_readers_says_so(run) -> None:
-    class Proactor(asyncio.SelectorEventLoop):
-        def add_reader(self, *_: Any) -> Any:
-            raise NotImplementedError
+def test_connections_on_an_event_loop_without_add_reader(run) -> None:
+    """Windows' own: a thread waits for the sockets."""
 
-        add_writer = add_reader
+    class Proactor(asyncio.SelectorEventLoop):
+        add_reader = asyncio.AbstractEventLoop.add_reader
+        add_writer = asyncio.AbstractEventLoop.add_writer
 
     async def body() -> None:
-        setup = Setup()
-        setup.do(
-            NeedSocket(at=0, request=1, component=1, transport="tcp", address=("127.0.0.1", 0)),
-            NeedConnection(at=0, request=2, base=("127.0.0.1", 0), peer=("127.0.0.1", 9)),
-        )
-        assert [what[:2] for what in setup.machine.told] == [("failed", 1), ("unconnected", 2)]
-        assert all("SelectorEventLoop" in what[2] for what in setup.machine.told)
-        await setup.close()
+        writable: list[int] = []
+        passive, active = Setup(), Setup(on_writable=writable.append)
+        _, address = await passive.listener()
+        one, one_address = await active.connect(address)
+        _, _, two, _ = await passive.machine.hears("accepted")
+        assert active.driver.send(one, CHECK, address)
+        assert await passive.machine.hears("datagram") == ("datagram", two, CHECK, one_address)
+        while active.driver.send(one, bytes([1]) * 60_000, address):
+            continue
+        while not writable:
+            passive.machine.heard.clear()
+            await passive.machine.heard.wait()
+        await active.close()
+        assert (await passive.machine.hears("ended"))[1] == two
+        await passive.close()
 
     run(body(), loop=Proactor())
 

@@ -852,24 +852,6 @@ def test_a_connection_with_itself_is_none(run) -> None:
     run(body())
 
 
-def test_an_event_loop_that_cannot_is_told_apart(run) -> None:
-    class Proactor(asyncio.SelectorEventLoop):
-        def add_reader(self, *_: Any) -> Any:
-            raise NotImplementedError
-
-        add_writer = add_reader
-
-    async def body() -> None:
-        handler = Handler()
-        with open_listener(LOOPBACK) as sock:
-            with pytest.raises(NotImplementedError):
-                TcpListener(asyncio.get_running_loop(), 1, sock, handler, handler.counters)
-            with pytest.raises(NotImplementedError):
-                Attempt(LOOPBACK, bound_address(sock))
-
-    run(body(), loop=Proactor())
-
-
 # --- ports -----------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from fasticePy.aio.endpoint_transport import TransportEndpoint, open_endpoint
 from fasticePy.aio.names import MdnsResolver, Names
 from fasticePy.aio.resolver import Resolver
 from fasticePy.aio.tcp_endpoint import FIRST_FRAME_TIMEOUT, TcpConnection
-from fasticePy.aio.tcp_opening import NO_TCP, TcpConnecting, TcpListener
+from fasticePy.aio.tcp_opening import TcpConnecting, TcpListener
 from fasticePy.aio.tcp_socket import open_listener
 from fasticePy.aio.udp_socket import open_udp_socket
 from fasticePy.ice.events import (
@@ -285,7 +285,7 @@ class Driver:
             return
         try:
             endpoint = self._listen(need.address) if need.transport == "tcp" else self._bind(need.address)
-        except (OSError, ValueError, NotImplementedError) as error:
+        except (OSError, ValueError) as error:
             self._machine.socket_failed(need.request, _reason(error), self.now())
             return
         self._keep(endpoint)
@@ -299,7 +299,7 @@ class Driver:
         sock = open_listener(address, ports=self._ports)
         try:
             return TcpListener(self.loop, next(self._ids), sock, self, self._machine.counters)
-        except NotImplementedError:
+        except OSError:
             sock.close()
             raise
 
@@ -315,7 +315,7 @@ class Driver:
                 failed=partial(self._not_connected, need.request),
                 ports=self._ports,
             )
-        except (OSError, ValueError, NotImplementedError) as error:
+        except (OSError, ValueError) as error:
             self._machine.connection_failed(need.request, _reason(error), self.now())
         else:
             self._connecting[need.request] = connecting
@@ -415,8 +415,6 @@ class Driver:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, NotImplementedError):
-        return NO_TCP
     return in_words(error) if isinstance(error, OSError) else str(error)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fasticePy.aio.endpoint import MAX_PER_WAKE, in_words, receive_buffer
+from fasticePy.aio.readiness import readiness
 from fasticePy.aio.udp_socket import bound_address
 from fasticePy.machine import Address
 from fasticePy.stun import MAGIC_COOKIE, ParseError, StreamDecoder, rfc4571_frame
@@ -58,8 +59,6 @@ class TcpConnection:
 
     With `first_frame` (seconds) it ends when the peer has not said anything by then; `on_settled` is called once, when
     the peer has, or when the connection is over. `max_frame` and `max_queued` are limits in bytes.
-
-    Raises NotImplementedError, and leaves the socket alone, when the event loop has no `add_reader`.
     """
 
     def __init__(
@@ -85,6 +84,7 @@ class TcpConnection:
         self.on_writable: Callable[[int], None] | None = None
         """Called with `id` when `send` has refused something and would not do so any more."""
         self._loop = loop
+        self._io = readiness(loop)
         self._sock = sock
         self._handler = handler
         self._counters = counters
@@ -103,7 +103,7 @@ class TcpConnection:
         self._again: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] | None = None
-        loop.add_reader(sock, self._readable)
+        self._io.add_reader(sock, self._readable)
         if first_frame is not None:
             self._timer = loop.call_later(first_frame, self._silent, first_frame)
 
@@ -158,7 +158,7 @@ class TcpConnection:
             return False
         if sent < len(frame):
             unsent += memoryview(frame)[sent:]
-            self._loop.add_writer(self._sock, self._writable)
+            self._io.add_writer(self._sock, self._writable)
         return True
 
     def _writable(self) -> None:
@@ -176,7 +176,7 @@ class TcpConnection:
             return
         del unsent[:sent]
         if not unsent:
-            self._loop.remove_writer(self._sock)
+            self._io.remove_writer(self._sock)
             if self._closed:
                 self._release()
         if self._refused and not self._closed and len(unsent) <= self._max_queued // 2:
@@ -224,9 +224,9 @@ class TcpConnection:
         if waiting == self._reading:
             self._reading = not waiting
             if waiting:
-                self._loop.remove_reader(self._sock)
+                self._io.remove_reader(self._sock)
             else:
-                self._loop.add_reader(self._sock, self._readable)
+                self._io.add_reader(self._sock, self._readable)
 
     def _read(self) -> bool:
         """Read once; whether there may be more."""
@@ -328,7 +328,7 @@ class TcpConnection:
         self._closed = True
         self._frames.clear()
         if self._reading:
-            self._loop.remove_reader(self._sock)
+            self._io.remove_reader(self._sock)
         if self._again is not None:
             self._again.cancel()
         self._settle()
@@ -340,7 +340,7 @@ class TcpConnection:
         self._open = False
         if self._timer is not None:
             self._timer.cancel()
-        self._loop.remove_writer(self._sock)
+        self._io.remove_writer(self._sock)
         self._unsent.clear()
         self._sock.close()
         if self._gone is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fasticePy.aio.endpoint import in_words
+from fasticePy.aio.readiness import readiness
 from fasticePy.aio.sockaddr import SockAddr, family_of, from_sockaddr, to_sockaddr
 from fasticePy.aio.tcp_endpoint import TcpConnection
 from fasticePy.aio.tcp_socket import open_connection, prepare
@@ -26,9 +27,6 @@ MAX_PENDING = 64
 one: a peer speaks as soon as it is connected, so it is never among them for long."""
 CONNECT_TIMEOUT = 15.0
 """Seconds until a connection that does not come about is given up: the fourth SYN is sent after seven."""
-
-NO_TCP = "ICE over TCP needs an event loop with add_reader, such as asyncio.SelectorEventLoop"
-"""Why nothing works on Windows' ProactorEventLoop."""
 
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _UNDER_WAY = frozenset(
@@ -54,8 +52,6 @@ class ListenerOwner(Protocol):
 class TcpListener:
     """Accepts the connections of a listening, non-blocking socket, which it takes over. `id` is a number of the owner's
     choice, `counters` where outcomes are counted that nobody else hears of.
-
-    Raises NotImplementedError, and leaves the socket alone, when the event loop has no `add_reader`.
     """
 
     def __init__(
@@ -74,6 +70,7 @@ class TcpListener:
         self.on_writable: Callable[[int], None] | None = None
         """Never called: nothing can be sent from here."""
         self._loop = loop
+        self._io = readiness(loop)
         self._sock = sock
         self._owner = owner
         self._counters = counters
@@ -81,7 +78,7 @@ class TcpListener:
         self._pending: dict[TcpConnection, None] = {}
         self._pause: asyncio.Handle | None = None
         self._closed = False
-        loop.add_reader(sock, self._readable)
+        self._io.add_reader(sock, self._readable)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -127,7 +124,7 @@ class TcpListener:
             return
         self._closed = True
         if self._pause is None:
-            self._loop.remove_reader(self._sock)
+            self._io.remove_reader(self._sock)
         else:
             self._pause.cancel()
         for connection in self._pending:
@@ -172,7 +169,7 @@ class TcpListener:
         self._pending.pop(connection, None)
 
     def _accept_failed(self, error: OSError) -> None:
-        self._loop.remove_reader(self._sock)  # it stays readable and would keep the event loop busy
+        self._io.remove_reader(self._sock)  # it stays readable and would keep the event loop busy
         if error.errno in _NO_ROOM:
             self._counters["tcp.accept.no-room"] += 1
             self._pause = self._loop.call_later(ACCEPT_PAUSE, self._resume)
@@ -181,7 +178,7 @@ class TcpListener:
 
     def _resume(self) -> None:
         self._pause = None
-        self._loop.add_reader(self._sock, self._readable)
+        self._io.add_reader(self._sock, self._readable)
 
     def _broken(self, reason: str) -> None:
         self._owner.socket_error(self.id, None, f"accepting connections failed: {reason}")
@@ -192,8 +189,7 @@ class TcpConnecting:
     that of a listener) to `peer` that is on its way. One of the two is called once, from the event loop: `connected`
     with the connected socket, which the callee takes over, or `failed` with the reason in words.
 
-    Raises OSError when it fails at once, ValueError for an address that is none, NotImplementedError when the event
-    loop has no `add_writer`.
+    Raises OSError when it fails at once, ValueError for an address that is none.
     """
 
     def __init__(
@@ -211,6 +207,7 @@ class TcpConnecting:
         if family_of(base[0]) != family_of(peer[0]):
             raise ValueError(f"{base[0]} and {peer[0]} are of different address families")
         self._loop = loop
+        self._io = readiness(loop)
         self._connected = connected
         self._failed = failed
         self._sock = open_connection(base, ports=ports)
@@ -219,7 +216,7 @@ class TcpConnecting:
             error = self._sock.connect_ex(sockaddr)
             if error not in _UNDER_WAY:
                 raise OSError(error, os.strerror(error))
-            loop.add_writer(self._sock, self._writable)
+            self._io.add_writer(self._sock, self._writable)
         except BaseException:
             self._sock.close()
             raise
@@ -257,4 +254,4 @@ class TcpConnecting:
     def _finish(self) -> None:
         self._over = True
         self._timer.cancel()
-        self._loop.remove_writer(self._sock)
+        self._io.remove_writer(self._sock)
