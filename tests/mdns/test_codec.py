@@ -28,6 +28,7 @@ from fasticePy.mdns.codec import (
     ANY,
     MAX_DATAGRAM,
     MAX_ENTRIES,
+    MAX_LABELS,
     MAX_POINTERS,
     A,
     AddressRecord,
@@ -190,6 +191,8 @@ def test_long_names_are_refused() -> None:
     assert "longer" in reason(query(label * 3 + b"\x3e" + b"a" * 62 + b"\0" + tail))
     # made long by a pointer: 3 labels and once more those 3
     assert "longer" in reason(query(label * 3 + b"\0" + tail, label + pointer(12) + tail))
+    assert len(parse(query(b"\1a" * MAX_LABELS + b"\0" + tail)).questions) == 1
+    assert "parts" in reason(query(b"\1a" * (MAX_LABELS + 1) + b"\0" + tail))
 
 
 def test_other_faults() -> None:

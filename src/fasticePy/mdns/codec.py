@@ -7,6 +7,7 @@ answer, which RFC 6762 18.14 allows and RFC 3597 does not. Here, records of othe
 from __future__ import annotations
 
 import ipaddress
+import re
 import struct
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ MAX_NAME = 255
 """Bytes of a name on the wire, the zero at its end included (RFC 1035 2.3.4)."""
 MAX_LABEL = 63
 """Bytes of a part of a name."""
+MAX_LABELS = 40
+"""Parts of a name that is read; the longest in use are those of IPv6 addresses backwards, with 34."""
 MAX_POINTERS = 16
 """Compression pointers followed within one name: as many parts as names have in practice, several times over."""
 MAX_ENTRIES = 256
@@ -35,6 +38,7 @@ _TOP_BIT = 0x8000
 _FLAG_RESPONSE, _FLAG_AUTHORITATIVE = 0x8000, 0x0400
 _OPCODE_AND_RCODE = 0x780F
 _MAX_TTL = 0x7FFFFFFF
+_PLAIN = re.compile(rb"[!-\-/-\[\]-~]+")  # what is printed as it is: visible, no dot and no backslash
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,8 @@ def _read_name(data: bytes, at: int) -> str:
         label = data[at + 1 : at + 1 + size]
         if len(label) < size:
             raise ParseError("a name reaches beyond the end of the message")
+        if len(labels) == MAX_LABELS:
+            raise ParseError(f"a name has more than {MAX_LABELS} parts")
         labels.append(_text(label))
         at += 1 + size
     return ".".join(labels)
@@ -210,22 +216,20 @@ def _byte(data: bytes, at: int) -> int:
     return data[at]
 
 
-def _plain(byte: int) -> bool:
-    # a dot inside a label must not look like one between labels
-    return 0x20 < byte < 0x7F and byte not in b".\\"
-
-
 def _text(label: bytes) -> str:
-    if label.isascii() and all(map(_plain, label)):
+    if _PLAIN.fullmatch(label):
         return label.decode("ascii").lower()
-    return "".join(chr(byte).lower() if _plain(byte) else f"\\{byte:03d}" for byte in label)
+    # a dot inside a label must not look like one between labels
+    return "".join(
+        chr(byte).lower() if _PLAIN.match(label, at) else f"\\{byte:03d}" for at, byte in enumerate(label)
+    )
 
 
 def _name_bytes(name: str) -> bytes:
     parts = []
     for label in name.split(".") if name else ():
         raw = label.encode("utf-8", "surrogatepass")
-        if not 0 < len(raw) <= MAX_LABEL or not all(map(_plain, raw)):
+        if len(raw) > MAX_LABEL or not _PLAIN.fullmatch(raw):
             raise ValueError(f"{name!r} is no host name")
         parts.append(bytes([len(raw)]) + raw)
     data = b"".join(parts) + b"\0"
