@@ -184,7 +184,8 @@ def _skip_name(data: bytes, at: int) -> int:
 def _read_name(data: bytes, at: int) -> str:
     """The name at `at`, through its pointers. Each has to point before everything read of this name so far, so
     there are no loops (RFC 1035 4.1.4: to a prior occurrence)."""
-    labels, length, pointers, start = [], 1, 0, at
+    labels: list[str] = []
+    length, pointers, start = 1, 0, at
     while size := _byte(data, at):
         if size >= 0xC0:
             at = (size & 0x3F) << 8 | _byte(data, at + 1)
