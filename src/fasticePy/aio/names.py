@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fasticePy.aio.resolver import Lookup, Resolver
 from fasticePy.machine import Address
@@ -20,6 +20,7 @@ class Publication(Protocol):
         """Answer for it no more. Idempotent."""
 
 
+@runtime_checkable
 class MdnsResolver(Resolver, Protocol):
     """Multicast DNS: a resolver that answers as well."""
 
@@ -72,7 +73,7 @@ class Names:
 
     def publish(self, name: str, address: str) -> bool:
         """Answer for `name` from now on; False when there is nothing to answer with."""
-        if self._mdns is None or not hasattr(self._mdns, "publish"):
+        if not isinstance(self._mdns, MdnsResolver):
             return False
         try:
             publication = self._mdns.publish(name, address)
