@@ -515,7 +515,7 @@ def test_a_peer_that_speaks_http(run) -> None:
 
 
 def test_connections_leave_from_the_port_of_a_listener(run) -> None:
-    """6544-8, RFC 6544 5.1: for simultaneous open, and the listener goes on to listen."""
+    """RFC 6544 B: for simultaneous open, and the listener goes on to listen."""
 
     async def body() -> None:
         a, b = Setup(), Setup()

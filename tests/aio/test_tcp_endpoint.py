@@ -360,7 +360,7 @@ def test_the_owner_may_close_it_while_it_delivers(run) -> None:
     ],
 )
 def test_a_peer_that_speaks_another_protocol_is_found_out_by_its_first_bytes(run, sent, enough) -> None:
-    """4571-2, 6544-10: frames have no marks, so the stream's beginning is checked; nonsense closes."""
+    """4571-2, RFC 6544 7.1: frames have no marks, so the stream's beginning is checked; nonsense closes."""
 
     async def body() -> None:
         for part in (sent, sent[:enough]):
@@ -815,7 +815,7 @@ def test_a_peer_behind_a_firewall_is_given_up_in_time_or_when_told(run) -> None:
 
 @on_linux
 def test_two_who_connect_to_each_other_from_their_ports_share_one_connection(run) -> None:
-    """6544-8, RFC 6544 5.1: a simultaneous open, both from the port of a listener. The first SYN gets lost as in a NAT,
+    """RFC 6544 B: a simultaneous open, both from the port of a listener. The first SYN gets lost as in a NAT,
     and the other side's meets a socket that is connecting."""
 
     async def body() -> None:

@@ -21,7 +21,7 @@ def open_listener(address: Address, *, ports: range | None = None) -> socket.soc
     """A listening socket bound to `address`, a numeric one. With port 0 and `ports` it gets a free port of that range.
     Raises OSError, `PortsExhaustedError` among them, and ValueError for an address that is none.
 
-    Connections may leave from its port too: that of a simultaneous open must (RFC 6544 5.1).
+    Connections may leave from its port too: that of a simultaneous open must (RFC 6544 B).
     """
     sock = _open(address)
     try:
