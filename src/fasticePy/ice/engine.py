@@ -59,6 +59,7 @@ class Engine:
         "remotes",
         "selector",
         "session",
+        "strangers",
     )
 
     def __init__(
@@ -86,6 +87,8 @@ class Engine:
         self._local_of: dict[int, LocalCandidate] = {}
         self._patience: Timer | None = None
         self._patience_over = False
+        self.strangers: dict[tuple[int, Address], InboundCheck] = {}
+        """Authenticated checks that are not the peer's, as far as we know its credentials."""
         self.failure = ""
         """Why it failed; empty as long as it did not."""
         self.frozen = False
@@ -294,6 +297,11 @@ class Engine:
         if remote is None or check.ufrag == remote.ufrag:
             return False
         self.session.outbox.count("drop.request.other-peer")
+        key = (check.socket, check.address)
+        if key in self.strangers or len(self.strangers) < self.session.options.limits.early_checks:
+            known = self.strangers.get(key)
+            if known is None or check.ufrag != known.ufrag or check.use_candidate:
+                self.strangers[key] = check
         return True
 
     def _remember_early(self, check: InboundCheck) -> None:
@@ -306,6 +314,14 @@ class Engine:
         self.session.outbox.count("request.early")
         if known is None or check.use_candidate or not known.use_candidate:
             self._early[key] = check
+
+    def heard_of(self, ufrag: str) -> bool:
+        """Whether a check came from somebody with this fragment, who is not the peer as far as we know."""
+        return any(check.ufrag == ufrag for check in self.strangers.values())
+
+    def take_over_checks(self, other: Engine) -> None:
+        """Checks that came for the same credentials of ours before the peer's were known."""
+        self._early.update(other.strangers)
 
     def _learn_from(self, check: InboundCheck, now: float) -> None:
         """RFC 8445 7.3.1.3 to 7.3.1.5."""

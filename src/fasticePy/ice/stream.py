@@ -155,10 +155,11 @@ class Stream:
             if not self.ended:
                 self.engine.set_remote(credentials, now)
             return
-        if generation.number > 0 and not self.engine.selector.any_selected:
-            # A restart is under way, and the messages of both sides may have crossed: these credentials may be the
-            # answer to ours, or those of a restart that waits for an answer. Ours are new in either case and are
-            # told once more. To answer with others each time would make two agents restart for ever.
+        restarting = generation.number > 0 and not self.engine.selector.any_selected
+        if restarting or self.engine.heard_of(credentials.ufrag):
+            # The messages of both sides have crossed: these credentials are the answer to ours, as checks that carry
+            # both show, or those of a restart that waits for an answer. Ours are new in either case, and are told
+            # once more. To answer with others each time would make two agents restart for ever.
             self._begin_again(generation, now, "the peer's credentials changed again")
         else:
             self.restart(now, None, None, "the peer restarted: its credentials changed")
@@ -167,7 +168,9 @@ class Stream:
     def _begin_again(self, generation: Generation, now: float, reason: str) -> None:
         """Begin the latest generation anew with our own credentials as they are."""
         again = Generation(self.index, generation.number + 1, generation.local, generation.local_key)
+        old = self.engine
         self._announce(again, now, reason)
+        self.engine.take_over_checks(old)
 
     def restart(self, now: float, ufrag: str | None, pwd: str | None, reason: str) -> None:
         """Begin a new generation. Raises StateError once the stream is closed."""
