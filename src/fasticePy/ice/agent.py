@@ -8,6 +8,7 @@ from typing import Any
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.checks import Checker
+from fasticePy.ice.connections import Connections
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.description import Description
 from fasticePy.ice.events import GatheringState, IceState, Role, RoleChanged, Route
@@ -58,6 +59,7 @@ class IceAgent(RootMachine):
         self.options = options
         self._session = Session.create(options, rng, pacer or Pacer(), self._outbox)
         self._sockets = Sockets(self._outbox, self._session.record)
+        self._connections = Connections(self._session)
         self._resolutions = Resolutions(self._outbox)
         self._checker = Checker(self._session)
         self.streams = tuple(
@@ -106,6 +108,25 @@ class IceAgent(RootMachine):
     def resolution_failed(self, request: int, reason: str, now: float) -> None:
         """A host name has no addresses; `reason` is in words."""
         self._resolutions.failed(request, reason, now)
+
+    # -- TCP (RFC 6544) --------------------------------------------------------------------------------------------
+
+    def connection_accepted(self, listener: int, socket: int, peer: Address, now: float) -> bool:
+        """Somebody has connected to a listening socket: `socket` is the number of the connection. False when it is
+        not wanted: the driver closes it, and nothing more is told about it."""
+        return self._connections.accepted(listener, socket, peer, now)
+
+    def connection_opened(self, request: int, socket: int, address: Address, now: float) -> None:
+        """`NeedConnection` is fulfilled: `socket` is the number of the connection, `address` its local end."""
+        self._connections.opened(request, socket, address, now)
+
+    def connection_failed(self, request: int, reason: str, now: float) -> None:
+        """`NeedConnection` cannot be fulfilled; `reason` is in words."""
+        self._connections.failed(request, reason, now)
+
+    def connection_closed(self, socket: int, reason: str, now: float) -> None:
+        """A connection has ended that was not closed by `CloseSocket`; `reason` is in words."""
+        self._connections.closed(socket, reason, now)
 
     # -- the peer --------------------------------------------------------------------------------------------------
 
