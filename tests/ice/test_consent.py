@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ice_harness import Script, Seen, ice_pair, requests_of, scripted, stun_packets
 
-from fasticePy.ice import StateChanged, Timeouts
+from fasticePy.ice import Pacer, StateChanged, Timeouts
 from fasticePy.stun import Attribute, IntegrityKey, MessageClass
 
 PATIENT = Timeouts(disconnected=1000.0)  # silence has tests of its own in test_states.py
@@ -24,7 +24,10 @@ def connected(*, controlling: bool = True, **options: Any) -> Script:
 
 
 def consent_checks(script: Script) -> list[Seen]:
-    return script.peer.take_checks()
+    """The checks that were sent once; those that are sent again are connectivity checks."""
+    checks = script.peer.take_checks()
+    ids = [check.id for check in checks]
+    return [check for check in checks if ids.count(check.id) == 1]
 
 
 def answer_for(script: Script, seconds: float) -> list[Seen]:
@@ -336,6 +339,69 @@ def test_both_sides_keep_consent_for_an_hour_under_loss():
     assert pair.left.agent.counters["consent.lost"] == 0
     assert pair.right.agent.counters["consent.lost"] == 0
     assert pair.left.agent.route(1) is not None
+
+
+@pytest.mark.parametrize("loss", [0.3, 0.35, 0.4])
+@pytest.mark.parametrize("seed", range(20))
+def test_consent_outlives_heavy_loss(loss, seed):
+    """7675-1: half an hour with so much lost each way that consent checks alone, some six of them before the expiry,
+    would end it within minutes; connectivity checks, which are permitted beside them, carry it over."""
+    pair = ice_pair(seed=seed)
+    pair.connect()
+    for node in pair.nodes:
+        node.host.set_link(loss=1 - (1 - loss) ** 0.5)  # each packet passes two links
+    pair.sim.run_for(1800)
+    assert [node.agent.counters["consent.lost"] for node in pair.nodes] == [0, 0]
+    assert sum(node.agent.counters["consent.doubted"] for node in pair.nodes) > 0
+
+
+def test_connectivity_checks_begin_after_half_of_the_expiry_and_are_paced():
+    """7675-1, 7675-2: new transaction ids, each sent twice 0.5 s apart, one new check a second from 15 s on."""
+    script = connected(timeouts=PATIENT)
+    since = script.now
+    script.sim.run_for(29.9)
+    checks = script.peer.take_checks()
+    ids = [check.id for check in checks]
+    first: dict[bytes, float] = {}
+    for check in checks:
+        if ids.count(check.id) > 1:
+            start = first.setdefault(check.id, check.at)
+            assert check.at - start in (0.0, pytest.approx(0.5))
+    starts = list(first.values())
+    assert starts[0] - since == pytest.approx(15.0)
+    assert [later - earlier for earlier, later in pairwise(starts)] == [pytest.approx(1.0)] * (
+        len(starts) - 1
+    )
+    assert 14 <= len(starts) <= 15
+    script.peer.answer(checks[-1])
+    script.settle()
+    assert script.agent.selected_pair().consent_at == script.now  # type: ignore[union-attr]
+    since = script.now
+    script.sim.run_until(lambda: script.counted("consent.doubted") > 15, limit=20)
+    assert script.now - since == pytest.approx(15.0)
+
+
+def test_connectivity_checks_of_many_agents_share_the_floor():
+    """T1: agents of one process that lose their peers together start these checks 5 ms apart."""
+    pair = ice_pair()
+    pair.connect()
+    shared = Pacer()
+    for node in pair.nodes:
+        node.agent._session.pacer = shared
+        node.agent.selected_pair().consent_at = pair.sim.now  # type: ignore[union-attr]
+    since = pair.sim.now
+    pair.sim.network.drop(lambda packet: True)
+    pair.sim.run_for(17)
+    sent = [packet for packet in pair.sim.network.sent() if packet.sent_at > since]
+    ids = [packet.data[8:20] for packet in sent]
+    starts = [
+        packet.sent_at
+        for number, packet in enumerate(sent)
+        if ids.count(ids[number]) > 1 and ids.index(ids[number]) == number
+    ]
+    assert len(starts) >= 4
+    assert all(later - earlier > 0.0049 for earlier, later in pairwise(starts))
+    assert starts[1] - starts[0] < 0.006
 
 
 def test_a_role_conflict_in_a_consent_check_switches_the_role_and_keeps_the_pair():
