@@ -110,6 +110,18 @@ def test_a_host_knows_its_own_names():
     assert {packet.destination for packet in sim.network.sent(transport="mdns")} == {("ff02::fb", 5353)}
 
 
+def test_a_host_with_several_addresses_answers_once():
+    sim = Simulation()
+    owner, asker = sim.network.add_host("10.0.0.1", "10.0.0.3"), sim.network.add_host("10.0.0.2")
+    owner.mdns.publish(NAME, "10.0.0.3")
+    sim.run_for(1)
+    heard, tell = listener(sim)
+    asker.mdns.ask(NAME, tell)
+    sim.run_for(20)
+    assert heard == [(1.02, "10.0.0.3", "")]
+    assert len(lines(sim)) == 3
+
+
 def test_names_stay_on_their_segment():
     sim = Simulation()
     box = Wall(sim.network, "wall", sim.network.backbone, Link())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -169,6 +170,17 @@ def test_a_lost_syn_is_sent_again_after_a_second():
     assert a.told == [("opened", socket, (A, 1000), 1 + RTT)]
 
 
+def test_a_syn_that_comes_twice_is_answered_twice():
+    sim, a, b = two()
+    b.listen(80)
+    a.host.uplink.duplicate = 1.0
+    sim.network.drop(lambda packet: packet.number == 2)
+    socket = a.connect((B, 80), 1000)
+    sim.run_for(0.5)
+    assert a.told == [("opened", socket, (A, 1000), RTT)]
+    assert flags(sim, b.host)[:2] == ["SYN ACK", "SYN ACK"]
+
+
 def test_a_lost_last_ack_is_made_up_by_the_first_message():
     sim, a, b = two()
     listener = b.listen(80)
@@ -300,6 +312,19 @@ def test_more_than_a_window_waits_for_acknowledgements():
     sim.run_for(1)
     assert b.messages == [str(number).encode() for number in range(rules.WINDOW * 2 + 1)]
     assert [b.times.count(at) for at in (1.01, 1.03, 1.05)] == [rules.WINDOW, rules.WINDOW, 1]
+
+
+def test_a_lost_message_holds_the_window():
+    sim, a, b = joined()
+    end = sim.network.drop(lambda packet: packet.data == b"0")
+    for number in range(rules.WINDOW * 2):
+        a.send(str(number).encode())
+    sim.run_for(0.2)
+    assert flags(sim, a.host).count("PSH") == rules.WINDOW
+    assert b.messages == []
+    end()
+    sim.run_for(5)
+    assert b.messages == [str(number).encode() for number in range(rules.WINDOW * 2)]
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -478,6 +503,15 @@ def test_an_outage_is_survived_when_it_is_short_enough(seconds, survives):
     assert b.told == []  # who sends nothing notices nothing
 
 
+def test_who_gives_up_tells_the_other_side():
+    sim, a, b = joined()
+    sim.network.drop_between([b.host], [a.host])
+    a.send(b"heard, but not acknowledged")
+    sim.run_for(60)
+    assert a.told == [("closed", a.socket, "connection timed out", 31.0)]
+    assert b.told == [("closed", b.socket, "connection reset by peer", 31.01)]
+
+
 def test_the_address_of_a_connection_goes_away():
     sim, a, b = joined()
     a.host.add_address("10.0.0.9")
@@ -496,6 +530,16 @@ def test_the_address_of_a_connection_goes_away():
     assert a.told == [("failed", socket, "network is unreachable", 101.0)]
 
 
+def test_nothing_is_sent_from_an_address_that_is_gone():
+    sim, a, b = joined()
+    sent = len(flags(sim))
+    a.host.remove_address(A)
+    a.host.close(a.socket)
+    sim.run_for(60)
+    assert len(flags(sim)) == sent
+    assert (a.told, b.told) == ([], [])
+
+
 def test_a_connection_is_not_mistaken_for_an_earlier_one_between_the_same_ports():
     """RFC 9293 3.10.7.4: a SYN that comes out of the blue is challenged, and the old connection reset."""
     sim, a, b = joined()
@@ -512,6 +556,20 @@ def test_a_connection_is_not_mistaken_for_an_earlier_one_between_the_same_ports(
     assert b.messages == [b"new"]
 
 
+def test_a_late_syn_opens_no_second_connection_in_place_of_the_first():
+    """RFC 9293 3.10.7.4: the SYN ACK that it gets is for a connection that its sender has already."""
+    sim, a, b = joined()
+    (syn,) = [packet for packet in sim.network.sent(a.host, "tcp") if packet.flags == "SYN"]
+    end = sim.network.drop(lambda packet: packet.flags == "RST")
+    b.host.abort(b.socket)
+    end()
+    a.host.send(syn)
+    sim.run_for(60)
+    assert b.told == []
+    assert [told[2:] for told in a.told] == [("connection reset by peer", 1.04)]
+    assert not b.host.tcp._connections
+
+
 def test_late_segments_of_an_earlier_connection_do_no_harm():
     sim, a, b = joined()
     a.send(b"old")
@@ -525,9 +583,23 @@ def test_late_segments_of_an_earlier_connection_do_no_harm():
     sim.call_later(0.5, lambda: a.host.send(old))
     sim.run_for(5)
     assert a.told == [("opened", socket, (A, 1000), 2.52)]
+    assert b.told == [("accepted", 1, b.socket, (A, 1000), 2.53)]
     a.send(b"new")
     sim.run_for(1)
     assert b.messages == [b"old", b"new"]
+
+
+def test_a_late_reset_of_an_earlier_connection_does_no_harm():
+    sim, a, b = joined()
+    b.host.abort(b.socket)
+    sim.run_for(1)
+    (old,) = [packet for packet in sim.network.sent(b.host, "tcp") if packet.flags == "RST"]
+    a.connect((B, 80), 1000)
+    sim.call_later(0.001, lambda: b.host.send(old))
+    sim.call_later(0.5, lambda: b.host.send(old))
+    sim.run_for(5)
+    assert [told[0] for told in a.told] == ["closed", "opened"]
+    assert a.host.sockets == [a.socket]
 
 
 class Nat(Box):
@@ -541,18 +613,7 @@ class Nat(Box):
     def outbound(self, packet: Packet) -> None:
         if self.refuses:
             back = packet.translated(source=packet.destination, destination=packet.source)
-            self.deliver(
-                Packet(
-                    back.number,
-                    back.source,
-                    back.destination,
-                    b"",
-                    back.sent_at,
-                    error="administratively prohibited",
-                    transport="tcp",
-                    sequence=back.sequence,
-                )
-            )
+            self.deliver(replace(back, error="administratively prohibited"))
             return
         self.send(packet.translated(source=("198.51.100.1", packet.source[1] + 1)))
 
@@ -594,6 +655,11 @@ def test_an_icmp_error_ends_an_attempt_and_nothing_else(behind):
     socket = inner.host.connect(("192.168.0.2", 0), ("203.0.113.1", 81), inner)
     sim.run_for(0.3)
     assert inner.told[1:] == [("failed", socket, "administratively prohibited", 1.01)]
+    inner.listen(2000)
+    socket = inner.host.connect(("192.168.0.2", 2000), ("203.0.113.1", 82), inner)
+    inner.host.close(socket)  # the error finds nobody but a listener
+    sim.run_for(0.3)
+    assert len(inner.told) == 2
     box.refuses = False
     sim.run_for(5)
     assert outer.messages == [b"patience"]

@@ -460,7 +460,7 @@ class VirtualNetwork:
         full = link.is_full(now, size)
         arrivals = link.arrivals(now, self.rng, size)
         if not arrivals:
-            self.note("queue full" if full and link.up else "lost", where, packet)
+            self.note("queue full" if full else "lost", where, packet)
         elif link.corrupt and link.damages(self.rng):
             self.note("corrupted", where, packet)
             if packet.transport == "tcp":

@@ -173,7 +173,10 @@ class Connection:
         elif packet.flags in ("SYN", "SYN ACK"):
             self._receive_syn(packet, now)
         elif packet.flags == "ACK":
-            self._receive_ack(packet.acknowledged, now)
+            if self.state == "answering" and packet.acknowledged != self._begin:
+                self._stack.refuse(packet)  # the peer holds on to an earlier connection
+            else:
+                self._receive_ack(packet.acknowledged, now)
         else:
             self._receive_message(packet, now)
 
