@@ -13,6 +13,7 @@ from fasticePy.ice.addresses import LocalAddress, is_link_local, is_loopback, sc
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.checks import Checker
+from fasticePy.ice.continuous import ContinuousSelector
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.events import CandidateGathered, IceState
 from fasticePy.ice.gathering import Gatherer
@@ -38,6 +39,12 @@ class EngineOwner(Protocol):
 
     def switch_role(self, reason: str, now: float) -> None:
         """The session takes the other role."""
+
+    def path_weak(self, engine: Engine, reason: str, now: float) -> None:
+        """A selected pair does not answer, and no other one does."""
+
+    def path_strong(self, engine: Engine, now: float) -> None:
+        """There is a selected pair again that answers."""
 
 
 class Engine:
@@ -71,7 +78,6 @@ class Engine:
         resolutions: Resolutions,
         owner: EngineOwner,
     ) -> None:
-        options = session.options
         self.session = session
         self.generation = generation
         self._owner = owner
@@ -80,8 +86,7 @@ class Engine:
         self.checklist = Checklist()
         self._checker = checker
         checker.register(self.checklist, generation, self)
-        policy = make_policy(options.nomination, options.timeouts)
-        self.selector = Selector(session, generation, self.checklist, checker, policy, self)
+        self.selector = self._make_selector()
         self._requests = RequestHandler(session, generation)
         self._early: dict[tuple[int, Address], InboundCheck] = {}
         self._local_of: dict[int, LocalCandidate] = {}
@@ -93,6 +98,18 @@ class Engine:
         """Why it failed; empty as long as it did not."""
         self.frozen = False
         """Another generation has begun: what is selected here carries data until the other one has a pair."""
+
+    def _make_selector(self) -> Selector:
+        options = self.session.options
+        if options.nomination == "continuous":
+            return ContinuousSelector(self.session, self.generation, self.checklist, self._checker, self)
+        policy = make_policy(options.nomination, options.timeouts)
+        return Selector(self.session, self.generation, self.checklist, self._checker, policy, self)
+
+    @property
+    def continuous(self) -> bool:
+        """Whether pairs are checked and selected for as long as the generation lives."""
+        return self.session.options.nomination == "continuous"
 
     @property
     def state(self) -> IceState:
@@ -144,7 +161,7 @@ class Engine:
     def _changed(self, reason: str, now: float) -> None:
         if self.failure and not self.frozen and reason != self.failure:
             return
-        if self.selector.all_nominated and self.checklist.state == "running":
+        if self.selector.all_nominated and self.checklist.state == "running" and not self.continuous:
             self.checklist.state = "completed"  # RFC 8445 8.1.2
             if not self.session.options.continual:
                 self.gatherer.release()
@@ -224,7 +241,8 @@ class Engine:
         pair = CandidatePair(local, remote, destination, 0, self.generation.stream)
         pair.update_priority(self.session.controlling)
         # RFC 8445 8.1.2: this component is settled, unless the peer itself comes this way
-        pair.retired = self.selector.components[pair.component].nominated is not None and not heard
+        settled = self.selector.components[pair.component].nominated is not None and not self.continuous
+        pair.retired = settled and not heard
         checklists = self.session.checklists
         dropped = checklists.add(self.checklist, pair, heard=heard)
         if dropped is not None:
@@ -442,7 +460,7 @@ class Engine:
 
     def consent_lost(self, pair: CandidatePair, reason: str, now: float) -> None:
         """See `ConsentObserver`."""
-        final = pair.nominated
+        final = pair.nominated and not self.continuous
         self._checker.expire(pair, self.checklist, reason)
         self.selector.drop(pair, now)
         reason = f"consent to send on {pair} ended: {reason}"
@@ -459,6 +477,30 @@ class Engine:
     def path_silent(self, path: Path, now: float) -> None:
         """See `ConsentObserver`."""
         self._changed(f"nothing received for {now - path.last_received:.1f} s", now)
+
+    # -- what the continuous selector tells (ContinuousObserver) ---------------------------------------------------
+
+    def path_weak(self, component: int, reason: str, now: float) -> None:
+        """See `ContinuousObserver`."""
+        if self.frozen:
+            return
+        self.session.record.add(now, "agent", "network", f"component {component}: {reason}: looking for another path")
+        # perhaps a NAT has forgotten us: what we are mapped to now, the peer learns from new candidates
+        self.gatherer.ask_again(now)
+        for pair in self.checklist.pairs:
+            if pair.component == component and pair.state == "failed" and not pair.expired:
+                pair.state = "waiting"
+        self._checker.wake(now)
+        self._owner.path_weak(self, reason, now)
+
+    def path_strong(self, component: int, now: float) -> None:
+        """See `ContinuousObserver`."""
+        self._owner.path_strong(self, now)
+
+    def mapping_changed(self, pair: CandidatePair, now: float) -> None:
+        """See `ContinuousObserver`."""
+        if not self.frozen:
+            self.gatherer.ask_again(now)
 
     # -- failing ---------------------------------------------------------------------------------------------------
 

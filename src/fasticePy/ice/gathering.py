@@ -103,6 +103,11 @@ class Gatherer:
         self._queries.refresh_all(now)
         self.progressed(now)
 
+    def ask_again(self, now: float) -> None:
+        """Find out whether the mappings at NATs are still the same."""
+        if not self._stopped and self._session.options.continual:
+            self._queries.refresh_all(now)
+
     def stop(self, now: float) -> None:
         """Gather no more: what is pending is forgotten, and sockets that no other generation uses are closed."""
         self._stopped = True

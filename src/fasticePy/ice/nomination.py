@@ -92,7 +92,7 @@ def make_policy(name: str, timeouts: Timeouts) -> NominationPolicy:
         return RegularNomination(timeouts)
     if name == "fastest":
         return FirstValidNomination()
-    raise ValueError(f"nomination {name!r}: not one of 'regular', 'fastest'")
+    raise ValueError(f"nomination {name!r}: not one of 'regular', 'fastest', 'continuous'")
 
 
 def follows(pair: CandidatePair, current: CandidatePair | None, nominated_at: float, now: float) -> bool:

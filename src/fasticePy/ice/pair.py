@@ -102,6 +102,12 @@ class CandidatePair:
         return self.state in ("frozen", "waiting", "in-progress") and not self.retired
 
     @property
+    def cost(self) -> int:
+        """What the networks of both sides cost, as far as they say so (see `LocalAddress`)."""
+        theirs = dict(self.remote.extensions).get("network-cost", "0")
+        return self.local_candidate.cost + (min(int(theirs), 999) if theirs.isdecimal() and len(theirs) < 6 else 0)
+
+    @property
     def relayed(self) -> bool:
         """Whether a relay carries its packets on either side."""
         return "relay" in (self.local_candidate.candidate.type, self.remote.type)

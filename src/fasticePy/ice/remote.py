@@ -122,8 +122,9 @@ class RemoteCandidates:
         remote = self._generation.remote
         if candidate.ufrag is not None and remote is not None and candidate.ufrag != remote.ufrag:
             return f"of another generation (ufrag {shown(candidate.ufrag)})"  # RFC 8838 9
-        if self.ended:
-            return "came after end-of-candidates"  # RFC 8838 14
+        if self.ended and not self._session.options.continual:
+            # RFC 8838 14; agents that gather continually say so to each other by other means
+            return "came after end-of-candidates"
         if not 1 <= candidate.component <= self._session.options.components:
             return f"component {candidate.component} is not in use"
         if candidate.transport != "udp":

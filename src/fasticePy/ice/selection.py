@@ -25,6 +25,8 @@ class Selection:
     nominated: CandidatePair | None = None
     nominated_at: float = 0.0
     monitor: ConsentMonitor | None = None
+    path: Path | None = None
+    """The selected pair's."""
     route: Route | None = None
     again: Timer | None = None
 
@@ -42,6 +44,7 @@ class Selector:
         "_session",
         "components",
         "more_expected",
+        "worked",
     )
 
     def __init__(
@@ -50,7 +53,7 @@ class Selector:
         generation: Generation,
         checklist: Checklist,
         checker: Checker,
-        policy: NominationPolicy,
+        policy: NominationPolicy | None,
         observer: ConsentObserver,
     ) -> None:
         self._session = session
@@ -61,6 +64,8 @@ class Selector:
         self._observer = observer
         self.more_expected = True
         """Whether candidates of either side may still come."""
+        self.worked = False
+        """Whether a pair was ever selected."""
         self.components = {number: Selection(number) for number in range(1, session.options.components + 1)}
 
     @property
@@ -81,7 +86,7 @@ class Selector:
     @property
     def any_silent(self) -> bool:
         """Whether some component has heard nothing for long."""
-        return any(each.monitor is not None and each.monitor.path.silent for each in self.components.values())
+        return any(each.path is not None and each.path.silent for each in self.components.values())
 
     def pair_valid(self, pair: CandidatePair, nominating: bool, now: float) -> None:
         """A check of this pair was answered."""
@@ -108,7 +113,8 @@ class Selector:
         selection = self.components[component]
         pairs = [pair for pair in self._checklist.pairs if pair.component == component]
         if (
-            not self._session.controlling
+            self._policy is None
+            or not self._session.controlling
             or selection.nominated is not None
             or any(pair.nominating for pair in pairs)
         ):
@@ -132,7 +138,7 @@ class Selector:
         if best is None:
             return
         selection.route = Route(best.socket, best.destination)
-        path = self._session.paths.of_pair(best, self._generation, now)
+        path = selection.path = self._session.paths.of_pair(best, self._generation, now)
         selection.monitor = ConsentMonitor(self._session, self._generation, best, path, self._observer)
         selection.monitor.start(now)
         self._emit(selection, best, now)
@@ -197,6 +203,7 @@ class Selector:
             self._checker.retire(other, self._checklist, now)
 
     def _emit(self, selection: Selection, pair: CandidatePair, now: float) -> None:
+        self.worked = True
         assert selection.route is not None
         self._session.record.add(now, "pair", str(pair), "selected, final" if pair.nominated else "selected")
         self._session.outbox.emit(
@@ -215,4 +222,5 @@ class Selector:
         if selection.monitor is not None:
             selection.monitor.stop()
         selection.monitor = None
+        selection.path = None
         selection.route = None

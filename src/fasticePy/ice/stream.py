@@ -31,6 +31,13 @@ LINGER = 5.0
 may move over later than we do, and what it has sent is still on its way."""
 
 
+RESTART_AFTER = 1.0
+"""When no path answers any more, other ones may still be found for so long (seconds) before the stream restarts by
+itself, the controlled side for twice as long."""
+MAX_AUTO_RESTARTS = 8
+"""Restarts in a row without any path: each is an attempt of `Timeouts.patience` seconds."""
+
+
 class StreamOwner(Protocol):
     """Who a stream belongs to."""
 
@@ -42,11 +49,14 @@ class Stream:
     """One data stream of a session."""
 
     __slots__ = (
+        "_auto_restart",
         "_checker",
+        "_dead",
         "_gathered",
         "_linger",
         "_owner",
         "_resolutions",
+        "_restarts",
         "_session",
         "_sockets",
         "engine",
@@ -80,8 +90,16 @@ class Stream:
         """The latest generation."""
         self.previous: Engine | None = None
         """The one before it, as long as it carries data or the peer may think so."""
+        self._auto_restart: Timer | None = None
+        self._restarts = 0
+        self._dead = False
         self.state: IceState = "new"
         self.state_reason = "created"
+
+    def _may_restart(self, engine: Engine) -> bool:
+        """Whether a failure is answered by another attempt: once something has worked (`auto_restart`)."""
+        worked = self.generation.number > 0 or engine.selector.worked
+        return self._session.options.auto_restart and worked and self._restarts < MAX_AUTO_RESTARTS
 
     @property
     def ended(self) -> bool:
@@ -189,7 +207,9 @@ class Stream:
 
     def _begin(self, generation: Generation, now: float, reason: str) -> None:
         old = self.engine
-        dead = self.state in ("failed", "disconnected")
+        dead = self._dead or self.state in ("failed", "disconnected")
+        self._dead = False
+        self._session.outbox.timers.cancel(self._auto_restart)
         timers = self._session.outbox.timers
         timers.cancel(self._linger)
         self.engine = self._new_engine(generation)
@@ -212,7 +232,7 @@ class Stream:
     def request_received(self, message: Message, socket: int, address: Address, now: float) -> None:
         """A Binding request on one of the stream's sockets: USERNAME tells for which generation."""
         username = message.get(Attribute.USERNAME)
-        own = username.partition(":")[0] if isinstance(username, str) else ""
+        own = (username or "").partition(":")[0]
         for engine in self.engines():
             if own == engine.generation.local.ufrag:
                 engine.request_received(message, socket, address, now)
@@ -225,6 +245,11 @@ class Stream:
         """See `EngineOwner`."""
         if self.state == "closed" or engine not in (self.engine, self.previous):
             return
+        if engine is self.engine and engine.failure and self._may_restart(engine):
+            self._restart_alone(engine.failure, now)
+            return
+        if engine is self.engine and engine.selector.all_selected:
+            self._restarts = 0
         if self.previous is not None and self.engine.selector.all_selected and self._linger is None:
             # data has moved over; consent for the old pairs is not wanted any more
             self.previous.selector.stop()
@@ -234,6 +259,27 @@ class Stream:
     def switch_role(self, reason: str, now: float) -> None:
         """See `EngineOwner`."""
         self._owner.switch_role(reason, now)
+
+    def path_weak(self, engine: Engine, reason: str, now: float) -> None:
+        """See `EngineOwner`."""
+        if engine is not self.engine or not self._session.options.auto_restart:
+            return
+        timers = self._session.outbox.timers
+        timers.cancel(self._auto_restart)
+        # one side is enough, and the controlling one is first
+        wait = RESTART_AFTER if self._session.controlling else 2 * RESTART_AFTER
+        self._auto_restart = timers.schedule(now + wait, partial(self._restart_alone, reason))
+
+    def path_strong(self, engine: Engine, now: float) -> None:
+        """See `EngineOwner`."""
+        self._session.outbox.timers.cancel(self._auto_restart)
+
+    def _restart_alone(self, reason: str, now: float) -> None:
+        if self.state == "closed" or self._restarts >= MAX_AUTO_RESTARTS:
+            return
+        self._restarts += 1
+        self._dead = True
+        self.restart(now, None, None, f"no path answers any more: {reason}")
 
     def role_switched(self, now: float) -> None:
         """The session has the other role."""
