@@ -61,8 +61,8 @@ cdef Kind kind_of(unsigned attribute) noexcept nogil:
     if attribute in (0x0001, 0x0002, 0x0004, 0x0005, 0x000B, 0x8023, 0x802B, 0x802C):
         # MAPPED-ADDRESS, the four of RFC 3489, ALTERNATE-SERVER, RESPONSE-ORIGIN, OTHER-ADDRESS
         return ADDRESS
-    if attribute in (0x0003, 0x000D, 0x0024, 0x002A, 0x8027, 0x8028):
-        # CHANGE-REQUEST, LIFETIME, PRIORITY, CONNECTION-ID, CACHE-TIMEOUT, FINGERPRINT
+    if attribute in (0x0003, 0x000D, 0x0024, 0x002A, 0x0030, 0x8027, 0x8028):
+        # CHANGE-REQUEST, LIFETIME, PRIORITY, CONNECTION-ID, NOMINATION, CACHE-TIMEOUT, FINGERPRINT
         return UINT32
     if attribute in (0x8029, 0x802A):                   # ICE-CONTROLLED, ICE-CONTROLLING
         return UINT64

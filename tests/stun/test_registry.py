@@ -40,7 +40,7 @@ def registered(name: str) -> dict[int, str]:
     ("name", "enum", "more"),
     [
         ("method", Method, {}),
-        ("attribute", Attribute, FROM_RFC3489 | {0x0003: "CHANGE_REQUEST"}),
+        ("attribute", Attribute, FROM_RFC3489 | {0x0003: "CHANGE_REQUEST", 0x0030: "NOMINATION"}),
         ("error", ErrorCode, {}),
         ("password-algorithm", PasswordAlgorithm, {2: "SHA256"}),
     ],

@@ -166,6 +166,12 @@ class IceAgent(RootMachine):
         ValueError for malformed credentials, StateError when the agent is closed."""
         self.streams[stream].restart(now, ufrag, pwd, reason)
 
+    def select(self, pair: CandidatePair, now: float) -> None:
+        """Let this pair carry the data of its component. The controlling agent nominates it, so that the peer follows;
+        the controlled one moves its own data until the peer nominates another pair. Raises StateError for a pair that
+        is not valid: only those carry data whose check was answered (RFC 8445 12.1)."""
+        self.streams[pair.stream].engine.selector.choose(pair, now)
+
     def switch_role(self, reason: str, now: float) -> None:
         """Take the other role, in all streams (RFC 8445 7.3.1.1)."""
         self._session.switch_role()

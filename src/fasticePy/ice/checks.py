@@ -144,8 +144,12 @@ class Checker:
         self.wake(now)
 
     def nominate(self, pair: CandidatePair, checklist: Checklist, now: float) -> None:
-        """Repeat the check of a valid pair with USE-CANDIDATE (RFC 8445 8.1.1)."""
-        pair.nominating = True
+        """Repeat the check of a valid pair with USE-CANDIDATE (RFC 8445 8.1.1). Whichever pair of the component was
+        nominated before is not any more, even if its answer has still to come."""
+        for other in checklist.pairs:
+            if other is not pair and other.component == pair.component and other.chosen:
+                self._withdraw(other, checklist, now)
+        pair.chosen = pair.nominating = True
         checklist.trigger(pair)
         self.wake(now)
 
@@ -155,6 +159,14 @@ class Checker:
         pair.nominating = False
         checklist.untrigger(pair)
         self._cancel(pair, now)
+
+    def _withdraw(self, pair: CandidatePair, checklist: Checklist, now: float) -> None:
+        pair.chosen = False
+        if pair.nominating:
+            pair.nominating = False
+            checklist.untrigger(pair)
+            self._cancel(pair, now)
+            pair.state = "succeeded"
 
     def fail(self, pair: CandidatePair, checklist: Checklist, reason: str, now: float) -> None:
         """End the check of a pair without success."""
@@ -289,7 +301,7 @@ class Checker:
                 now, "pair", str(pair), "valid" if rtt is None else f"valid, round trip {rtt * 1000:.1f} ms"
             )
         self._checklists.unfreeze(pair.foundation)
-        check.owner.observer.pair_succeeded(pair, check.nominating, now)
+        check.owner.observer.pair_succeeded(pair, check.nominating and pair.chosen, now)
         self.wake(now)
 
     def _mapped_candidate(self, check: Check, mapped: Address) -> LocalCandidate | None:
@@ -361,6 +373,7 @@ def build_check(
         builder.add(Attribute.ICE_CONTROLLING, session.tiebreaker)
         if nominating:
             builder.add(Attribute.USE_CANDIDATE)
+            generation.renomination.add_to(builder, pair.component)
     else:
         builder.add(Attribute.ICE_CONTROLLED, session.tiebreaker)
     return builder.build(generation.remote_key, fingerprint=True)

@@ -10,7 +10,6 @@ from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.checks import Checker
 from fasticePy.ice.consent import ConsentObserver
 from fasticePy.ice.events import Route
-from fasticePy.ice.nomination import follows
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.pair_health import PairHealth, Strength, SwitchingLimits, next_check_at, warm
 from fasticePy.ice.paths import Path
@@ -296,9 +295,8 @@ class ContinuousSelector(Selector):
         self._rearm(pair.component, now)
 
     def _follow(self, pair: CandidatePair, now: float) -> None:
-        selection = self.components[pair.component]
         pair.nominate_on_success = False
-        if not follows(pair, selection.nominated, selection.nominated_at, now):
+        if not self._follows(pair, now):
             return
         self._note_nomination(pair, now)
         policy = self._policies[pair.component]

@@ -460,7 +460,8 @@ class Engine:
 
     def consent_lost(self, pair: CandidatePair, reason: str, now: float) -> None:
         """See `ConsentObserver`."""
-        final = pair.nominated and not self.continuous
+        selected = self.selector.components[pair.component].selected is pair
+        final = pair.nominated and selected and not self.continuous
         self._checker.expire(pair, self.checklist, reason)
         self.selector.drop(pair, now)
         reason = f"consent to send on {pair} ended: {reason}"

@@ -84,6 +84,9 @@ class IceOptions:
     auto_restart: bool = False
     """Restart by itself when the last path is lost, instead of failing."""
     nomination: str = "regular"
+    renomination: bool = False
+    """Offer to nominate more than once, with numbers that tell the latest (draft-thatcher-tsvwg-renomination, and the
+    form of it that browsers and pion have); used when the peer's description offers it, too."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     software: str | None = None

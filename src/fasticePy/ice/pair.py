@@ -63,6 +63,10 @@ class CandidatePair:
     nominate_on_success: bool = field(default=False, repr=False)
     nominating: bool = field(default=False, repr=False)
     """Our next check of it carries USE-CANDIDATE."""
+    chosen: bool = field(default=False, repr=False)
+    """Of its component, the one that we nominated last."""
+    nomination: int | None = field(default=None, repr=False)
+    """The number with which the peer has nominated it (renomination)."""
     retired: bool = field(default=False, repr=False)
     """Out of the checklist because another pair of the component was nominated (RFC 8445 8.1.2)."""
     expired: bool = field(default=False, repr=False)

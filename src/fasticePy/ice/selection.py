@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from fasticePy.errors import StateError
 from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.checks import Checker
 from fasticePy.ice.consent import ConsentMonitor, ConsentObserver
@@ -28,6 +29,10 @@ class Selection:
     path: Path | None = None
     """The selected pair's."""
     route: Route | None = None
+    preferred: CandidatePair | None = None
+    """The pair that carries data although another one is nominated: until the next nomination, or its end."""
+    standby: ConsentMonitor | None = None
+    """Keeps consent for the nominated pair meanwhile."""
     again: Timer | None = None
 
 
@@ -127,10 +132,40 @@ class Selector:
         elif decision.again_at is not None:
             selection.again = timers.schedule(max(decision.again_at, now), partial(self.consider, component))
 
+    def choose(self, pair: CandidatePair, now: float) -> None:
+        """The application wants this pair. Raises StateError when it is not valid."""
+        self.nominate(pair, now, at_once=True)
+
+    def nominate(self, pair: CandidatePair, now: float, *, at_once: bool = False) -> None:
+        """Settle on this valid pair even though another one is nominated already.
+
+        The controlling agent checks it with USE-CANDIDATE, and data moves when that is answered; with `at_once` it
+        moves now, if there is consent. The controlled agent has no say in what is nominated: it moves its own data,
+        until the peer nominates another pair. Raises StateError when the pair is not valid.
+        """
+        if not pair.valid or pair not in self._checklist.pairs:
+            raise StateError(f"{pair} cannot be selected: no check of it has been answered, or it is lost")
+        selection = self.components[pair.component]
+        if self._session.controlling:
+            if selection.nominated not in (None, pair):
+                # Without renomination the peer expects one nomination only (RFC 8445 8.1.1). In the field all follow
+                # the latest one; those that did not would still take and send data on the pair that they know.
+                self._session.outbox.count("nomination.again")
+                self._session.record.add(now, "pair", str(pair), "to be nominated instead of another one")
+            if pair is not selection.nominated:
+                self._checker.nominate(pair, self._checklist, now)
+        elif not self._has_consent(pair, now):
+            # a check like others, for the role leaves out the flag
+            self._checker.nominate(pair, self._checklist, now)
+        if at_once or not self._session.controlling or pair is selection.nominated:
+            selection.preferred = pair
+            self.update(pair.component, now)
+
     def update(self, component: int, now: float) -> None:
         """Select the pair that deserves it."""
         selection = self.components[component]
-        best = selection.nominated or self._best_valid(component, now)
+        best = self._preferred(selection, now) or selection.nominated or self._best_valid(component, now)
+        self._guard_nominated(selection, best, now)
         if best is selection.selected:
             return
         self._stop(selection)
@@ -150,6 +185,11 @@ class Selector:
         pair.nominated = False
         if selection.nominated is pair:
             selection.nominated = None
+        if selection.preferred is pair:
+            selection.preferred = None
+        if selection.standby is not None and selection.standby.pair is pair:
+            selection.standby.stop()
+            selection.standby = None
         if selection.selected is pair:
             self._stop(selection)
             selection.selected = None
@@ -157,8 +197,9 @@ class Selector:
     def heard(self, path: Path, now: float) -> None:
         """A packet came on a path that had been silent."""
         for selection in self.components.values():
-            if selection.monitor is not None and selection.monitor.path is path:
-                selection.monitor.heard(now)
+            for monitor in (selection.monitor, selection.standby):
+                if monitor is not None and monitor.path is path:
+                    monitor.heard(now)
 
     def stop_deciding(self) -> None:
         """What is selected stays so."""
@@ -170,21 +211,54 @@ class Selector:
         self.stop_deciding()
         for selection in self.components.values():
             self._stop(selection)
+            if selection.standby is not None:
+                selection.standby.stop()
+                selection.standby = None
 
     def _best_valid(self, component: int, now: float) -> CandidatePair | None:
+        valid = self._checklist.valid_pairs(component)
+        return next((pair for pair in valid if self._has_consent(pair, now)), None)
+
+    def _has_consent(self, pair: CandidatePair, now: float) -> bool:
         oldest = now - self._session.options.timeouts.consent_expiry
-        fresh = (
-            p
-            for p in self._checklist.valid_pairs(component)
-            if p.consent_at is not None and p.consent_at > oldest
-        )
-        return next(fresh, None)
+        return pair.consent_at is not None and pair.consent_at > oldest
+
+    def _preferred(self, selection: Selection, now: float) -> CandidatePair | None:
+        pair = selection.preferred
+        if pair is None or not (pair is selection.selected or self._has_consent(pair, now)):
+            return None
+        return pair
+
+    def _guard_nominated(self, selection: Selection, best: CandidatePair | None, now: float) -> None:
+        """Consent for the nominated pair lives on while another one carries the data (RFC 7675 5.1)."""
+        wanted = selection.nominated if selection.nominated is not best else None
+        standby = selection.standby
+        if (standby.pair if standby is not None else None) is wanted:
+            return
+        if standby is not None:
+            standby.stop()
+            selection.standby = None
+        if wanted is not None:
+            path = self._session.paths.of_pair(wanted, self._generation, now)
+            selection.standby = ConsentMonitor(self._session, self._generation, wanted, path, self._observer)
+            selection.standby.start(now)
+
+    def _follows(self, pair: CandidatePair, now: float) -> bool:
+        """Whether this nomination counts: ours always, that of a controlling peer not if it is an outdated one."""
+        selection = self.components[pair.component]
+        if self._session.controlling:
+            return True
+        if self._generation.renomination.outdated(pair.component, pair.nomination):
+            return False
+        if pair.nomination is not None:
+            return True  # the latest one, whatever its priority (draft-thatcher-tsvwg-renomination)
+        return follows(pair, selection.nominated, selection.nominated_at, now)
 
     def _nominate(self, pair: CandidatePair, now: float) -> None:
         selection = self.components[pair.component]
         pair.nominate_on_success = False
         current = selection.nominated
-        if pair is current or not follows(pair, current, selection.nominated_at, now):
+        if pair is current or not self._follows(pair, now):
             return
         if current is not None:
             current.nominated = False
@@ -192,15 +266,22 @@ class Selector:
         pair.retired = False
         selection.nominated = pair
         selection.nominated_at = now
+        selection.preferred = None
         self._session.record.add(now, "pair", str(pair), "nominated")
         if selection.selected is pair:
             self._emit(selection, pair, now)
         for other in self._checklist.pairs:
             if other is pair or other.component != pair.component or other.retired:
                 continue
-            if other.nominate_on_success and other.priority > pair.priority:
-                continue  # an aggressive peer nominated this one too and will use it, for it is better
+            if other.nominate_on_success and self._beats(other, pair):
+                continue  # the peer nominated this one too and will use it
             self._checker.retire(other, self._checklist, now)
+
+    def _beats(self, other: CandidatePair, pair: CandidatePair) -> bool:
+        # aggressive peers (RFC 5245) use the best of those that they nominate, renominating ones the latest
+        if self._generation.renomination.outdated(pair.component, pair.nomination):
+            return True
+        return pair.nomination is None and other.priority > pair.priority
 
     def _emit(self, selection: Selection, pair: CandidatePair, now: float) -> None:
         self.worked = True

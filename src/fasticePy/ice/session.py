@@ -14,6 +14,7 @@ from fasticePy.ice.options import IceOptions
 from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.paths import Paths
 from fasticePy.ice.record import Record
+from fasticePy.ice.renomination import Renomination
 from fasticePy.machine import Outbox, Rng
 from fasticePy.stun import IntegrityKey
 from fasticePy.stun.transaction import Transactions
@@ -96,6 +97,7 @@ class Generation:
     local_key: IntegrityKey
     remote: Credentials | None = None
     remote_key: IntegrityKey | None = None
+    renomination: Renomination = field(default_factory=Renomination)
 
     @classmethod
     def create(cls, stream: int, number: int, rng: Rng, ufrag: str | None, pwd: str | None) -> Generation:

@@ -1,7 +1,7 @@
 """The numbers of STUN and its usages, from the IANA registry "Session Traversal Utilities for NAT (STUN) Parameters".
 
 All registered methods, attributes, error codes and password algorithms are here; reserved numbers are not, except the
-attributes of RFC 3489, which still come from old servers.
+attributes of RFC 3489, which still come from old servers. NOMINATION is not registered, and in use all the same.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ class Attribute(IntEnum):
     PADDING = 0x0026
     RESPONSE_PORT = 0x0027
     CONNECTION_ID = 0x002A
+    NOMINATION = 0x0030  # draft-thatcher-tsvwg-renomination: an expired draft, not at IANA
     ADDITIONAL_ADDRESS_FAMILY = 0x8000
     ADDRESS_ERROR_CODE = 0x8001
     PASSWORD_ALGORITHMS = 0x8002
