@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -83,9 +84,9 @@ def use_host(patch: pytest.MonkeyPatch, described: Sequence[str]) -> None:
 
 
 def _modules_with(name: str) -> list[Any]:
-    from fasticePy.aio import agent
-
-    return [module for module in (agent,) if hasattr(module, name)]
+    """The modules of the runtime that use something by this name."""
+    found = [module for path, module in sys.modules.items() if path.startswith("fasticePy.aio.")]
+    return [module for module in found if hasattr(module, name)]
 
 
 def _entry(text: str, *, first: bool) -> InterfaceAddress:
@@ -104,7 +105,8 @@ def _entry(text: str, *, first: bool) -> InterfaceAddress:
 async def world(patch: pytest.MonkeyPatch, code: str) -> AsyncIterator[None]:
     """Names and servers, for as long as a snippet runs."""
     names = Names()
-    patch.setattr("fasticePy.aio.agent.SystemResolver", lambda: names)
+    for module in _modules_with("SystemResolver"):
+        patch.setattr(module, "SystemResolver", lambda: names)
     async with AsyncExitStack() as stack:
         for host in ("stun.example.org", "stun2.example.org"):
             if host in code:
@@ -166,8 +168,17 @@ class Signalling:
 async def _signalling() -> AsyncIterator[dict[str, Any]]:
     async with ice.Agent(controlling=False) as peer:
         await peer.gather()
-        peer.on_data = lambda data, pair: peer.send(data)
+        echo = asyncio.create_task(_echo(peer))
         yield {"signalling": Signalling(peer)}
+        await peer.close()
+        await echo
+
+
+async def _echo(peer: ice.Agent) -> None:
+    with suppress(ice.IceFailed):
+        await peer.connect()
+        while True:
+            peer.send(await peer.recv())
 
 
 @asynccontextmanager
