@@ -192,8 +192,9 @@ def test_a_reflexive_candidate_equal_to_the_host_candidate_is_left_out():
     run.run(URL)
     assert [kind for kind, _ in run.found] == ["host"]
     assert run.outcome(URL)["ok"]
-    record = [entry.outcome for entry in run.agent.report(run.sim.now).entries if entry.subject == "local"]
-    assert record[-1].startswith("left out: same address and base")
+    record = [entry for entry in run.agent.report(run.sim.now).entries if entry.subject == "local"]
+    assert record[-1].outcome == "left out"
+    assert record[-1].reason.startswith("same address and base")
 
 
 def test_the_later_of_two_equal_candidates_is_left_out_whatever_its_priority():

@@ -61,7 +61,7 @@ def held_candidates_limit() -> None:
     assert script.counted("remote-candidate.ignored") == 7
     script.agent.add_remote_candidate(peer.candidate(), 0.0)
     report = script.agent.report(0.0)
-    assert report.entries[-1].outcome == "ignored: came after end-of-candidates"
+    assert report.entries[-1].reason == "came after end-of-candidates"
     assert len(report.ignored_candidates) == 3  # they are listed up to the same limit
 
 

@@ -556,8 +556,8 @@ def test_nothing_is_told_after_the_nomination(controlling):
     run.sim.run_until(lambda: run.agent.gathering_state == "complete", limit=5)
     assert run.events(PairSelected)[-1].nominated
     assert [kind for kind, _ in run.found] == ["host"]
-    outcomes = [entry.outcome for entry in run.agent.report(run.sim.now).entries if entry.subject == "local"]
-    assert outcomes[-1] == "left out: the pairs have been nominated"
+    entries = [entry for entry in run.agent.report(run.sim.now).entries if entry.subject == "local"]
+    assert (entries[-1].outcome, entries[-1].reason) == ("left out", "the pairs have been nominated")
     assert run.outcome("stun:192.0.2.1")["ok"]
 
 

@@ -172,7 +172,7 @@ class Checker:
         """End the check of a pair without success."""
         nominating = pair.nominating
         self._end(pair, checklist, reason)
-        self._session.record.add(now, "pair", str(pair), f"failed: {reason}")
+        self._session.record.add(now, "pair", str(pair), "failed", reason)
         if (owner := self._owners.get(checklist)) is not None:
             owner.observer.pair_failed(pair, nominating, now)
         self.wake(now)
@@ -241,7 +241,7 @@ class Checker:
             return
         if pair.transaction is transaction:
             pair.transaction = None
-        pair.responses_received += 1
+        pair.answered(rtt)
         if (socket, address) != (transaction.socket, transaction.address):
             # RFC 8445 7.2.5.2.1: a path that is not symmetric is of no use
             self._failed(
@@ -255,6 +255,7 @@ class Checker:
     def _failed(self, check: Check, transaction: Transaction, reason: str, now: float) -> None:
         if transaction.cancelled:  # its successor decides about the pair, or has done so
             self._session.outbox.count("drop.response.superseded")
+            self._session.record.add(now, "pair", str(check.pair), "an earlier check failed", reason)
             return
         self.fail(check.pair, check.checklist, reason, now)
 
@@ -266,6 +267,7 @@ class Checker:
             self._failed(check, transaction, f"the peer answered error {code} {reason}".rstrip(), now)
             return
         session.outbox.count("check.role-conflict")
+        session.record.add(now, "pair", str(pair), "error 487 Role Conflict", f"checked as {session.role}")
         if (check.controlling, check.tiebreaker) == (session.controlling, session.tiebreaker):
             # RFC 8445 7.2.5.1: only if it still is the role that the check was sent in
             session.new_tiebreaker()
@@ -282,8 +284,6 @@ class Checker:
         if mapped is None:
             self.fail(pair, check.checklist, "the answer has no XOR-MAPPED-ADDRESS", now)
             return
-        if rtt is not None:
-            pair.rtt = rtt
         pair.mapped = self._mapped_candidate(check, mapped)
         first = not pair.valid
         if check.nominating or not pair.nominating:
@@ -300,6 +300,8 @@ class Checker:
             session.record.add(
                 now, "pair", str(pair), "valid" if rtt is None else f"valid, round trip {rtt * 1000:.1f} ms"
             )
+        elif check.nominating:
+            session.record.add(now, "pair", str(pair), "the nomination was answered")
         self._checklists.unfreeze(pair.foundation)
         check.owner.observer.pair_succeeded(pair, check.nominating and pair.chosen, now)
         self.wake(now)

@@ -55,6 +55,7 @@ class ConsentMonitor:
     __slots__ = (
         "_doubt_reserved",
         "_generation",
+        "_in_doubt",
         "_next_check",
         "_next_doubt",
         "_observer",
@@ -81,6 +82,7 @@ class ConsentMonitor:
         self._next_check = 0.0
         self._next_doubt = 0.0
         self._doubt_reserved = False
+        self._in_doubt = False
         self.pair = pair
         self.path = path
 
@@ -150,14 +152,26 @@ class ConsentMonitor:
             return
         self._doubt_reserved = False
         self._next_doubt = now + DOUBT_INTERVAL
+        if not self._in_doubt:
+            self._in_doubt = True
+            waited = now - (self.pair.consent_at or 0.0)
+            self._session.record.add(
+                now, "consent", str(self.pair), "in doubt", f"no authenticated answer for {waited:.1f} s"
+            )
         self._session.outbox.count("consent.doubted")
         self._check(now, sends=DOUBT_SENDS)
+
+    def _renewed(self, now: float) -> None:
+        self._doubt_reserved = False
+        if self._in_doubt:
+            self._in_doubt = False
+            self._session.record.add(now, "consent", str(self.pair), "renewed")
 
     def _end(self, reason: str, now: float) -> None:
         # RFC 7675 5.1: outstanding checks are discarded, a later answer revives nothing
         self.stop()
         self._session.outbox.count("consent.lost")
-        self._session.record.add(now, "consent", str(self.pair), reason)
+        self._session.record.add(now, "consent", str(self.pair), "lost", reason)
         self._observer.consent_lost(self.pair, reason, now)
 
     def _check(self, now: float, *, sends: int) -> None:
@@ -173,6 +187,7 @@ class ConsentMonitor:
         )
         transaction.data = build_check(self._session, self._generation, self.pair, False, transaction.id)
         self.pair.requests_sent += 1
+        self.pair.consent_requests_sent += sends == 1
         self._outstanding.append(transaction)
         self._session.outbox.count("consent.sent")
         self._session.transactions.start(transaction, now)
@@ -210,9 +225,8 @@ class ConsentMonitor:
                 session.new_tiebreaker()
                 self._observer.role_conflict(now)
             return
-        self.pair.responses_received += 1
+        self.pair.answered(rtt)
+        self._renewed(now)
         self.pair.consent_at = now
-        self._doubt_reserved = False
-        self.pair.rtt = rtt if rtt is not None else self.pair.rtt
         self.path.last_received = now
         self._observer.path_returned(self.path, now)

@@ -238,12 +238,12 @@ class ContinuousSelector(Selector):
     def _lose(self, pair: CandidatePair, reason: str, now: float) -> None:
         """RFC 7675 5.1: a pair without consent carries nothing any more."""
         if self.components[pair.component].selected is not pair:
-            self._session.record.add(now, "consent", str(pair), f"not kept warm any more: {reason}")
+            self._session.record.add(now, "consent", str(pair), "not kept warm any more", reason)
             self.drop(pair, now)
             pair.state, pair.failure = "failed", reason
             return
         self._session.outbox.count("consent.lost")
-        self._session.record.add(now, "consent", str(pair), reason)
+        self._session.record.add(now, "consent", str(pair), "lost", reason)
         self._observer.consent_lost(pair, reason, now)
 
     # -- deciding ----------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class ContinuousSelector(Selector):
         selection.route = Route(pair.socket, pair.destination)
         selection.path = self._session.paths.of_pair(pair, self._generation, now)
         selection.path.silent = False
-        self._session.record.add(now, "pair", str(pair), f"data moves here: {switch.reason.value}")
+        self._session.record.add(now, "pair", str(pair), "data moves here", switch.reason.value)
         self._session.outbox.count(f"switch.{switch.reason.name.lower().replace('_', '-')}")
         if (
             old is not None

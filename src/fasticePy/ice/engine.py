@@ -172,6 +172,7 @@ class Engine:
     def set_remote(self, credentials: Credentials, now: float) -> None:
         """The peer's credentials are known: checks can begin, and patience too (RFC 8863 4)."""
         self.generation.set_remote(credentials)
+        self.session.record.add(now, "agent", "remote credentials", f"ufrag {credentials.ufrag}")
         timers = self.session.outbox.timers
         timers.cancel(self._patience)
         self._patience = timers.schedule(now + self.session.options.timeouts.patience, self._lose_patience)
@@ -248,7 +249,7 @@ class Engine:
         if dropped is not None:
             self.session.outbox.count("pair.over-limit")
             self.session.record.add(
-                now, "pair", str(dropped), f"dropped: more than {checklists.max_pairs} pairs"
+                now, "pair", str(dropped), "dropped", f"more than {checklists.max_pairs} pairs"
             )
             self._checker.forget(dropped)
             if dropped is pair:
@@ -266,7 +267,7 @@ class Engine:
     def _lose_pair(self, pair: CandidatePair, reason: str, now: float) -> None:
         """A pair can carry nothing any more: it leaves the checklist."""
         self._checker.forget(pair)
-        self.session.record.add(now, "pair", str(pair), f"removed: {reason}")
+        self.session.record.add(now, "pair", str(pair), "removed", reason)
         self.checklist.remove(pair)
         pair.state, pair.failure = "failed", reason
         self.selector.drop(pair, now)

@@ -94,7 +94,7 @@ class LocalCandidates:
                 wanted = replace(found, candidate=changed)
         text = _name(wanted.candidate)
         if reason:
-            self._session.record.add(now, "local", text, f"left out: {reason}")
+            self._session.record.add(now, "local", text, "left out", reason)
             return None
         self.all.append(wanted)
         self._session.record.add(now, "local", text, "found")
@@ -106,7 +106,7 @@ class LocalCandidates:
         for each in gone:
             self.all.remove(each)
             self._session.record.add(
-                now, "local", _name(each.candidate), "gone: the local address is no more"
+                now, "local", _name(each.candidate), "gone", "the local address is no more"
             )
         return gone
 

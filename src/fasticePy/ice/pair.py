@@ -53,8 +53,12 @@ class CandidatePair:
     requests_sent: int = 0
     responses_received: int = 0
     requests_received: int = 0
+    consent_requests_sent: int = 0
+    """Those among the requests that were sent to keep consent (RFC 7675 5.1)."""
     rtt: float | None = None
     """Round-trip time in seconds of the latest check or consent check that was answered at its first send."""
+    total_rtt: float = 0.0
+    """Sum of all that were measured."""
     validated_at: float | None = None
     consent_at: float | None = None
     """When the latest authenticated answer came (RFC 7675 5.1)."""
@@ -115,6 +119,13 @@ class CandidatePair:
     def relayed(self) -> bool:
         """Whether a relay carries its packets on either side."""
         return "relay" in (self.local_candidate.candidate.type, self.remote.type)
+
+    def answered(self, rtt: float | None) -> None:
+        """A check was answered; the round-trip time is None when nobody can tell which send it was."""
+        self.responses_received += 1
+        if rtt is not None:
+            self.rtt = rtt
+            self.total_rtt += rtt
 
     def update_priority(self, controlling: bool) -> None:
         """Recompute the priority for a role (RFC 8445 6.1.2.3)."""

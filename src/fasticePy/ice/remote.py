@@ -137,7 +137,7 @@ class RemoteCandidates:
 
     def _ignore(self, candidate: Candidate, reason: str, now: float) -> None:
         self._session.outbox.count("remote-candidate.ignored")
-        self._session.record.add(now, "remote", _name(candidate), f"ignored: {reason}")
+        self._session.record.add(now, "remote", _name(candidate), "ignored", reason)
         if len(self.ignored) < self._session.options.limits.remote_candidates:
             self.ignored.append((_name(candidate), reason))
 

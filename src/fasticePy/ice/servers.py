@@ -318,8 +318,9 @@ class ServerQueries:
     def _ended(self, ask: Ask, reason: str, now: float) -> None:
         ask.transaction = None
         if ask.mapped is not None:  # the refresh of a candidate that we have: the mapping may live on
-            text = f"refresh of {ask.name}: {reason}"
-            self._session.record.add(now, "server", ask.server.result.url, text)
+            self._session.record.add(
+                now, "server", ask.server.result.url, f"{ask.name}: refresh failed", reason
+            )
             self._keep(ask, now)
             return
         if ask.done:  # what failed before and was tried again
@@ -377,7 +378,9 @@ class ServerQueries:
         text = reason if mapped is None else f"you are {address_text(mapped)}"
         url = ask.server.result.url
         ask.server.result.outcomes.append((ask.name, text))
-        self._session.record.add(now, "server", url, f"{ask.name}: {text}")
+        self._session.record.add(
+            now, "server", url, f"{ask.name}: {'failed' if mapped is None else 'ok'}", text
+        )
         self._session.outbox.emit(
             ServerFinished(
                 at=now,
@@ -406,7 +409,7 @@ class ServerQueries:
         server.result.finished = True
         server.resolving = False
         server.result.reason = reason
-        self._session.record.add(now, "server", server.result.url, f"failed: {reason}")
+        self._session.record.add(now, "server", server.result.url, "failed", reason)
         self._session.outbox.emit(
             ServerFinished(at=now, url=server.result.url, base=None, ok=False, reason=reason)
         )

@@ -58,6 +58,7 @@ class SingleChecks:
         )
         transaction.data = build_check(session, self._generation, pair, False, transaction.id)
         pair.requests_sent += 1
+        pair.consent_requests_sent += 1
         self._outstanding.append(transaction)
         session.outbox.count("consent.sent")
         session.transactions.start(transaction, now)
@@ -101,7 +102,6 @@ class SingleChecks:
                 session.new_tiebreaker()
                 self._observer.role_conflict(now)
             return
-        pair.responses_received += 1
+        pair.answered(rtt)
         pair.consent_at = now
-        pair.rtt = rtt if rtt is not None else pair.rtt
         self._observer.answered(pair, rtt, message.get(Attribute.XOR_MAPPED_ADDRESS), now)

@@ -111,7 +111,7 @@ class Sockets:
         if request is None:
             return
         local = request.local
-        self._record.add(now, "socket", address_text((local.host, local.port)), f"failed: {reason}")
+        self._record.add(now, "socket", address_text((local.host, local.port)), "failed", reason)
         request.user.base_failed(local, request.transport, reason, now)
 
     def waits(self, user: SocketUser) -> bool:

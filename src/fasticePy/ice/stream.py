@@ -313,7 +313,7 @@ class Stream:
     def _set_state(self, state: IceState, reason: str, now: float) -> None:
         self.state = state
         self.state_reason = reason
-        self._session.record.add(now, "agent", "state", f"{state}: {reason}")
+        self._session.record.add(now, "agent", "state", state, reason)
         self._session.outbox.emit(StateChanged(at=now, state=state, reason=reason, stream=self.index))
 
     # -- generations -------------------------------------------------------------------------------------------------
