@@ -30,9 +30,7 @@ from fasticePy.aio.resolver import Lookup, LookupHandler
 from fasticePy.machine import Address
 from fasticePy.server import StunServer
 
-LOOPBACK = InterfaceAddress(
-    interface="eth0", address="127.0.0.1", prefix=8, kind="ethernet", default=True
-)
+LOOPBACK = InterfaceAddress(interface="eth0", address="127.0.0.1", prefix=8, kind="ethernet", default=True)
 
 
 class Names:
@@ -92,7 +90,11 @@ def _modules_with(name: str) -> list[Any]:
 def _entry(text: str, *, first: bool) -> InterfaceAddress:
     interface, kind, address = text.split()
     kinds: dict[str, InterfaceKind] = {
-        "ethernet": "ethernet", "wifi": "wifi", "bridge": "bridge", "tunnel": "tunnel", "virtual": "virtual",
+        "ethernet": "ethernet",
+        "wifi": "wifi",
+        "bridge": "bridge",
+        "tunnel": "tunnel",
+        "virtual": "virtual",
         "loopback": "loopback",
     }
     prefix = 64 if ":" in address else 8 if kind == "loopback" else 16
