@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fasticePy.ice import advertising
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.checks import Checker
-from fasticePy.ice.connections import Connections
+from fasticePy.ice.connections import Connection, Connections
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.description import Description
 from fasticePy.ice.events import GatheringState, IceState, Role, RoleChanged, Route
@@ -18,8 +19,9 @@ from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Path
 from fasticePy.ice.report import PairReport, Report, candidate_text, conclude, server_dict
 from fasticePy.ice.resolution import Resolutions
+from fasticePy.ice.rewrite import Rewrite
 from fasticePy.ice.session import Session
-from fasticePy.ice.sockets import Sockets
+from fasticePy.ice.sockets import Base, Sockets
 from fasticePy.ice.stats import statistics
 from fasticePy.ice.stream import Stream
 from fasticePy.machine import Address, Rng, RootMachine
@@ -58,12 +60,20 @@ class IceAgent(RootMachine):
         super().__init__()
         self.options = options
         self._session = Session.create(options, rng, pacer or Pacer(), self._outbox)
-        self._sockets = Sockets(self._outbox, self._session.record)
-        self._connections = Connections(self._session)
+        self._sockets = Sockets(self._session)
+        self._connections = Connections(self._session, self._sockets)
         self._resolutions = Resolutions(self._outbox)
         self._checker = Checker(self._session)
         self.streams = tuple(
-            Stream(index, self._session, self._checker, self._sockets, self._resolutions, self)
+            Stream(
+                index,
+                self._session,
+                self._checker,
+                self._sockets,
+                self._connections,
+                self._resolutions,
+                self,
+            )
             for index in range(options.streams)
         )
         """The data streams, for those who look closer; what applications need is here."""
@@ -77,11 +87,18 @@ class IceAgent(RootMachine):
     ) -> None:
         """Begin to gather from these local addresses (best first, port 0 for any) and STUN servers, for all streams.
 
-        Answers with `NeedSocket` and `NeedAddresses` events. Raises StateError when it was called before.
+        Answers with `NeedSocket` and `NeedAddresses` events. Raises StateError when it was called before, ValueError
+        while rewrite rules have host names that were not resolved.
         """
+        advertising.checked_rules(self._session.advertise)
         local = [LocalAddress.of(address) for address in addresses]
         for stream in self.streams:
             stream.gather(local, servers, now)
+
+    def set_advertise(self, rules: Iterable[Rewrite]) -> None:
+        """The rewrite rules (`IceOptions.advertise`) once their host names are resolved (`Rewrite.resolved`), for the
+        candidates that come from now on. Raises ValueError when some are not."""
+        self._session.advertise = advertising.checked_rules(rules)
 
     def addresses_changed(self, addresses: Sequence[Address | LocalAddress], now: float) -> None:
         """The addresses of this host are these now. Candidates on those that are gone die at once; on new ones,
@@ -90,6 +107,7 @@ class IceAgent(RootMachine):
             local = [LocalAddress.of(address) for address in addresses]
             for stream in self.streams:
                 stream.addresses_changed(local, now)
+            self._session.concealment.withdraw(now, frozenset(address.host for address in local))
 
     def socket_opened(self, request: int, socket: int, address: Address, now: float) -> None:
         """`NeedSocket` is fulfilled: `socket`, any number that is unique to it, is bound to `address`."""
@@ -97,7 +115,7 @@ class IceAgent(RootMachine):
 
     def socket_failed(self, request: int, reason: str, now: float) -> None:
         """`NeedSocket` cannot be fulfilled; `reason` is in words."""
-        self._sockets.failed(request, reason, now)
+        self._sockets.failed(request, self._session.concealment.scrub(reason), now)
 
     def addresses_resolved(
         self, request: int, addresses: Sequence[Address], now: float, *, final: bool = True
@@ -122,11 +140,11 @@ class IceAgent(RootMachine):
 
     def connection_failed(self, request: int, reason: str, now: float) -> None:
         """`NeedConnection` cannot be fulfilled; `reason` is in words."""
-        self._connections.failed(request, reason, now)
+        self._connections.failed(request, self._session.concealment.scrub(reason), now)
 
     def connection_closed(self, socket: int, reason: str, now: float) -> None:
         """A connection has ended that was not closed by `CloseSocket`; `reason` is in words."""
-        self._connections.closed(socket, reason, now)
+        self._connections.closed(socket, self._session.concealment.scrub(reason), now)
 
     # -- the peer --------------------------------------------------------------------------------------------------
 
@@ -198,6 +216,7 @@ class IceAgent(RootMachine):
         path = self._paths.get((socket, address))
         if path is None:
             self._outbox.count("drop.data.unvalidated")
+            self._connections.nonsense_received(socket, now)
             return None
         path.last_received = now
         path.packets_received += 1
@@ -212,6 +231,7 @@ class IceAgent(RootMachine):
         if base is None:
             return
         self._outbox.count("socket.error")
+        reason = self._session.concealment.scrub(reason)
         for engine in list(self.streams[base.stream].engines()):
             engine.socket_error(socket, address, reason, now)
 
@@ -226,7 +246,9 @@ class IceAgent(RootMachine):
         self._session.transactions.clear()
         self._outbox.timers.clear()
         self._paths.clear()
+        self._connections.clear(now)
         self._sockets.clear(now)
+        self._session.concealment.withdraw(now)
 
     def _stun_received(self, socket: int, data: bytes, address: Address, now: float) -> None:
         """Something that has the magic cookie. It is never the application's."""
@@ -235,6 +257,7 @@ class IceAgent(RootMachine):
             message = parse(data)
         except ParseError:
             count("drop.stun.malformed")
+            self._connections.nonsense_received(socket, now)
             return
         if message.method != Method.BINDING:
             count("drop.stun.method")
@@ -246,7 +269,7 @@ class IceAgent(RootMachine):
             self._response_received(message, socket, address, now)
 
     def _request_received(self, message: Message, socket: int, address: Address, now: float) -> None:
-        base = self._sockets.open.get(socket)
+        base = self._sockets.open.get(socket) or self._connections.open.get(socket)
         if base is None:
             self._outbox.count("drop.request.no-candidate")
             return
@@ -270,7 +293,7 @@ class IceAgent(RootMachine):
         """The W3C state; with several streams, that of the one which is worst off."""
         if len(self.streams) == 1:
             return self.streams[0].state
-        return min((stream.state for stream in self.streams), key=_WORST_FIRST.index)
+        return worst_state([stream.state for stream in self.streams])
 
     @property
     def state_reason(self) -> str:
@@ -328,11 +351,27 @@ class IceAgent(RootMachine):
 
     def component_of(self, socket: int) -> int:
         """The component that a socket serves. Raises KeyError for a socket that is not the agent's."""
-        return self._sockets.open[socket].component
+        return self._place_of(socket).component
+
+    def stream_of(self, socket: int) -> int:
+        """The stream that a socket serves. Raises KeyError for a socket that is not the agent's."""
+        return self._place_of(socket).stream
+
+    def _place_of(self, socket: int) -> Base | Connection:
+        return self._sockets.open.get(socket) or self._connections.open[socket]
 
     def route(self, component: int = 1, stream: int = 0) -> Route | None:
         """Where data of this component goes now, or None without a pair that has consent (RFC 7675 5.1)."""
         return self.streams[stream].route(component)
+
+    def route_of(self, pair: CandidatePair, now: float) -> Route | None:
+        """Where data goes on this pair, selected or not, or None if it may carry none: it is not valid, or the latest
+        answer on it is too old to count as consent (RFC 7675 5.1)."""
+        answered, expiry = pair.consent_at, self.options.timeouts.consent_expiry
+        if not pair.valid or pair.expired or answered is None or now - answered > expiry:
+            return None
+        known = pair.socket in self._sockets.open or pair.socket in self._connections.open
+        return Route(pair.socket, pair.destination) if known else None
 
     def selected_pair(self, component: int = 1, stream: int = 0) -> CandidatePair | None:
         """The pair that carries the data of this component."""
@@ -390,3 +429,8 @@ class IceAgent(RootMachine):
             self.selected_pair(1),
             now,
         )
+
+
+def worst_state(states: Sequence[IceState]) -> IceState:
+    """The state of a session whose streams have these."""
+    return min(states, key=_WORST_FIRST.index)

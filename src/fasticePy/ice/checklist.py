@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.machine import Address
+
+if TYPE_CHECKING:
+    from fasticePy.ice.connections import Connection
 
 ChecklistState: TypeAlias = Literal["running", "completed", "failed"]
 
@@ -39,8 +42,21 @@ class Checklist:
     def remove(self, pair: CandidatePair) -> None:
         """Take a pair out altogether."""
         self.pairs.remove(pair)
-        del self._by_path[pair.path]
+        self._unlist(pair)
         self.untrigger(pair)
+
+    def connect(self, pair: CandidatePair, connection: Connection | None) -> None:
+        """A TCP pair travels on this connection from now on, or on none."""
+        listed = self._unlist(pair)
+        pair.connection = connection
+        if listed:
+            self._by_path.setdefault(pair.path, pair)
+
+    def _unlist(self, pair: CandidatePair) -> bool:
+        if self._by_path.get(pair.path) is not pair:
+            return False
+        del self._by_path[pair.path]
+        return True
 
     def sort(self) -> None:
         """Best first; for equal priorities the lower component (RFC 8445 6.1.2.3, 6.1.4.2)."""

@@ -43,6 +43,9 @@ class CheckObserver(Protocol):
     def role_conflict(self, now: float) -> None:
         """The peer answered 487 to a check in our present role."""
 
+    def connection_wanted(self, pair: CandidatePair, now: float) -> None:
+        """It is the turn of a TCP pair that has no connection yet: its check is sent as soon as it has one."""
+
     def local_candidate_at(self, pair: CandidatePair, address: Address) -> LocalCandidate | None:
         """The local candidate of the pair's component that has this address."""
 
@@ -110,9 +113,13 @@ class Checker:
         session = self._session
         nominating = pair.nominating and session.controlling
         owner = self._owners[checklist]
+        if pair.transport == "tcp" and pair.connection is None:
+            owner.observer.connection_wanted(pair, now)
+            return
         check = Check(owner, pair, checklist, nominating, session.controlling, session.tiebreaker)
         rto = RTO if nominating else max(RTO, session.pacing * self._checklists.active_checks())
-        max_sends, final_wait = _schedule(rto)
+        # RFC 6544 7.1: over TCP a check is sent once
+        max_sends, final_wait = _schedule(rto) if pair.transport == "udp" else (1, LIFETIME)
         transaction = Transaction(
             id=session.rng(12),
             socket=pair.socket,
@@ -138,6 +145,8 @@ class Checker:
         """A request of the peer arrived on this pair: check it soon ourselves (RFC 8445 7.3.1.4)."""
         if pair.state == "succeeded":
             return
+        if pair.transport == "tcp" and pair.transaction is not None:
+            return  # what was sent over TCP arrives: another check would say the same
         self._cancel(pair, now)
         pair.state = "waiting"
         checklist.trigger(pair)
@@ -170,7 +179,7 @@ class Checker:
 
     def fail(self, pair: CandidatePair, checklist: Checklist, reason: str, now: float) -> None:
         """End the check of a pair without success."""
-        nominating = pair.nominating
+        nominating, reason = pair.nominating, pair.veiled(reason)
         self._end(pair, checklist, reason)
         self._session.record.add(now, "pair", str(pair), "failed", reason)
         if (owner := self._owners.get(checklist)) is not None:
@@ -244,9 +253,8 @@ class Checker:
         pair.answered(rtt)
         if (socket, address) != (transaction.socket, transaction.address):
             # RFC 8445 7.2.5.2.1: a path that is not symmetric is of no use
-            self._failed(
-                check, transaction, f"the answer came from {address[0]} port {address[1]} instead", now
-            )
+            other = "another address" if pair.remote_concealed else f"{address[0]} port {address[1]}"
+            self._failed(check, transaction, f"the answer came from {other} instead", now)
         elif message.message_class == MessageClass.ERROR:
             self._error_received(check, transaction, message, now)
         else:
@@ -314,8 +322,12 @@ class Checker:
         known = check.owner.observer.local_candidate_at(pair, mapped)
         if known is not None:
             return known
+        base = own.base if pair.connection is None else pair.connection.address
+        concealment = self._session.concealment
+        if mapped[0] == base[0].partition("%")[0] and concealment.covers(base[0]):
+            return None  # the host itself, of which nobody may see the number
         # RFC 8445 7.2.5.3.1: a new peer-reflexive candidate of ours; it is paired with nothing else
-        base = own.base
+        related_address, related_port = concealment.related(base)
         candidate = Candidate(
             foundation=self._session.foundations.foundation("prflx", base[0], "", own.candidate.transport),
             component=pair.component,
@@ -324,8 +336,9 @@ class Checker:
             address=mapped[0],
             port=mapped[1],
             type="prflx",
-            related_address=base[0].partition("%")[0],
-            related_port=base[1],
+            related_address=related_address,
+            related_port=related_port,
+            tcptype=own.candidate.tcptype,
         )
         return LocalCandidate(candidate, own.socket, base)
 

@@ -182,7 +182,7 @@ class ConsentMonitor:
             data=b"",
             on_response=partial(self._response_received, self._session.controlling),
             on_timeout=self._unanswered,
-            max_sends=sends,
+            max_sends=sends if self.pair.transport == "udp" else 1,  # RFC 6544 7.1
             final_wait=self._session.options.timeouts.consent_expiry,
         )
         transaction.data = build_check(self._session, self._generation, self.pair, False, transaction.id)

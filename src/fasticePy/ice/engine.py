@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from fasticePy.ice.addresses import LocalAddress, is_link_local, is_loopback, scope_of
+from fasticePy.ice.addresses import LocalAddress, is_link_local, is_loopback, parse_ip, scope_of
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.checks import Checker
 from fasticePy.ice.continuous import ContinuousSelector
+from fasticePy.ice.connections import Connection, Connections
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.events import CandidateGathered, IceState
 from fasticePy.ice.gathering import Gatherer
@@ -21,11 +22,13 @@ from fasticePy.ice.nomination import make_policy
 from fasticePy.ice.pair import CandidatePair, LocalCandidate
 from fasticePy.ice.paths import Path
 from fasticePy.ice.remote import RemoteCandidates
+from fasticePy.ice.remote_names import RemoteNames
 from fasticePy.ice.requests import InboundCheck, RequestHandler
 from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.selection import Selector
 from fasticePy.ice.session import Generation, Session
 from fasticePy.ice.sockets import Base, Sockets
+from fasticePy.ice.tcp import TcpPairs, counterpart, fits
 from fasticePy.machine import Address, Timer
 from fasticePy.stun import Message
 from fasticePy.stun.uri import ServerUrl
@@ -63,10 +66,12 @@ class Engine:
         "frozen",
         "gatherer",
         "generation",
+        "names",
         "remotes",
         "selector",
         "session",
         "strangers",
+        "tcp",
     )
 
     def __init__(
@@ -75,6 +80,7 @@ class Engine:
         generation: Generation,
         checker: Checker,
         sockets: Sockets,
+        connections: Connections,
         resolutions: Resolutions,
         owner: EngineOwner,
     ) -> None:
@@ -83,10 +89,12 @@ class Engine:
         self._owner = owner
         self.gatherer = Gatherer(session, generation, sockets, resolutions, self)
         self.remotes = RemoteCandidates(session, generation)
+        self.names = RemoteNames(session, resolutions, self)
         self.checklist = Checklist()
         self._checker = checker
         checker.register(self.checklist, generation, self)
         self.selector = self._make_selector()
+        self.tcp = TcpPairs(session, generation, connections, self.checklist, checker, self.selector, self)
         self._requests = RequestHandler(session, generation)
         self._early: dict[tuple[int, Address], InboundCheck] = {}
         self._local_of: dict[int, LocalCandidate] = {}
@@ -118,7 +126,8 @@ class Engine:
             return "failed"
         selector = self.selector
         if not selector.all_selected:
-            started = self.generation.remote is not None and bool(self.checklist.pairs)
+            pairs = bool(self.checklist.pairs) or selector.worked
+            started = self.generation.remote is not None and pairs
             return "checking" if started else "new"
         if selector.any_silent:
             return "disconnected"
@@ -132,37 +141,43 @@ class Engine:
         """Begin to gather."""
         self.gatherer.start(addresses, servers, now, fresh=fresh)
 
-    def freeze(self) -> None:
+    def freeze(self, now: float) -> None:
         """A new generation begins beside this one: it checks and gathers no more, and keeps its selected pairs
         (RFC 8445 9)."""
         self.frozen = True
         self._stop_checking()
+        self.tcp.freeze(now)
         self.gatherer.freeze()
 
     def stop(self, now: float) -> None:
         """End: nothing is sent any more, and sockets that nobody else uses are closed."""
         self._stop_checking()
         self.selector.stop()
+        self.tcp.stop(now)
         self.gatherer.stop(now)
 
     def _stop_checking(self) -> None:
         self.session.outbox.timers.cancel(self._patience)
         self.selector.stop_deciding()
         self._checker.unregister(self.checklist)
+        self.names.stop()
 
     def _fail(self, reason: str, now: float) -> None:
         self.failure = reason
         self.checklist.state = "failed"
         self._stop_checking()
         self.selector.stop()
+        self.tcp.stop(now)
         self.gatherer.freeze()
         self._changed(reason, now)
 
     def _changed(self, reason: str, now: float) -> None:
         if self.failure and not self.frozen and reason != self.failure:
             return
-        if self.selector.all_nominated and self.checklist.state == "running" and not self.continuous:
-            self.checklist.state = "completed"  # RFC 8445 8.1.2
+        self.tcp.settle(now)
+        if self.selector.all_nominated and self.checklist.state == "running":
+            if not self.continuous:
+                self.checklist.state = "completed"  # RFC 8445 8.1.2
             if not self.session.options.continual:
                 self.gatherer.release()
         self._owner.engine_changed(self, reason, now)
@@ -200,10 +215,45 @@ class Engine:
         remote, learnt = taken
         if learnt is not None:
             self._replace_learnt(learnt, remote)
-        for local in list(self._local_of.values()):
-            self._form_pair(local, remote, now)
-        self._checker.wake(now)
+        for before, after in self.remotes.reveal():
+            self._replace_learnt(before, after)
+        if parse_ip(remote.address) is None and remote.tcptype != "active":
+            self.names.ask(remote, now)
+            return
+        self._form_pairs(remote, self.remotes.hosts(remote), now)
         self._changed("the peer has candidates", now)
+
+    def _form_pairs(self, remote: Candidate, hosts: Sequence[str], now: float) -> None:
+        if remote.tcptype == "passive":
+            self.gatherer.form_active(now)
+        for local in [*self._local_of.values(), *self.tcp.candidates]:
+            for host in hosts:
+                self._form_pair(local, remote, host, now)
+        self._checker.wake(now)
+
+    # -- what becomes of the peer's names (NamesObserver) ------------------------------------------------------------
+
+    @property
+    def on_loopback(self) -> bool:
+        """See `NamesObserver`."""
+        return any(is_loopback(base.address[0]) for base in self.gatherer.bases)
+
+    def name_resolved(self, candidate: Candidate, hosts: Sequence[str], now: float) -> None:
+        """See `NamesObserver`."""
+        for host in hosts:
+            learnt = self.remotes.resolved(candidate, host, now)
+            if learnt is not None:
+                self._replace_learnt(learnt, candidate)
+        self._form_pairs(candidate, hosts, now)
+        self._changed("a name of the peer is resolved", now)
+
+    def name_failed(self, candidate: Candidate, reason: str, now: float) -> None:
+        """See `NamesObserver`."""
+        self.remotes.unresolved(candidate, reason, now)
+
+    def names_settled(self, now: float) -> None:
+        """See `NamesObserver`."""
+        self._more_expected_changed(now)
 
     def _end_of_candidates(self, now: float) -> None:
         if self.remotes.ended:
@@ -232,14 +282,24 @@ class Engine:
     # -- pairs -----------------------------------------------------------------------------------------------------
 
     def _form_pair(
-        self, local: LocalCandidate, remote: Candidate, now: float, *, heard: bool = False
+        self,
+        local: LocalCandidate,
+        remote: Candidate,
+        host: str,
+        now: float,
+        *,
+        heard: bool = False,
+        connection: Connection | None = None,
     ) -> CandidatePair | None:
-        if not _fit(local, remote):
+        if not _fit(local, remote, host, connected=connection is not None):
             return None
-        destination = (remote.address + _scope(local, remote), remote.port)
-        if destination == local.base or self.checklist.find(local.socket, destination) is not None:
+        destination = (host + _scope(local, host), remote.port)
+        socket = local.socket if connection is None else connection.socket
+        if destination == local.base or self.checklist.find(socket, destination) is not None:
             return None
         pair = CandidatePair(local, remote, destination, 0, self.generation.stream)
+        if connection is not None:
+            self.tcp.heard(pair, connection)
         pair.update_priority(self.session.controlling)
         # RFC 8445 8.1.2: this component is settled, unless the peer itself comes this way
         settled = self.selector.components[pair.component].nominated is not None and not self.continuous
@@ -252,6 +312,7 @@ class Engine:
                 now, "pair", str(dropped), "dropped", f"more than {checklists.max_pairs} pairs"
             )
             self._checker.forget(dropped)
+            self.tcp.release(dropped, now)
             if dropped is pair:
                 return None
         self._checker.loopback_only = self._checker.loopback_only and is_loopback(destination[0])
@@ -260,21 +321,34 @@ class Engine:
     def base_gone(self, base: Base, now: float) -> None:
         """See `GatheringObserver`."""
         self._local_of.pop(base.socket, None)
-        for pair in [each for each in self.checklist.pairs if each.socket == base.socket]:
+        self.tcp.base_gone(base)
+        for pair in [each for each in self.checklist.pairs if each.local_candidate.socket == base.socket]:
             self._lose_pair(pair, "the local address is gone", now)
         self.session.paths.drop_socket(base.socket)
 
     def _lose_pair(self, pair: CandidatePair, reason: str, now: float) -> None:
         """A pair can carry nothing any more: it leaves the checklist."""
         self._checker.forget(pair)
+        self.tcp.release(pair, now)
         self.session.record.add(now, "pair", str(pair), "removed", reason)
         self.checklist.remove(pair)
         pair.state, pair.failure = "failed", reason
+        if self.selector.components[pair.component].nominated is pair:
+            self._reopen(pair.component)
         self.selector.drop(pair, now)
         self.selector.update(pair.component, now)
         self.selector.consider(pair.component, now)
+        self._checker.wake(now)
         self._changed(f"{pair}: {reason}", now)
         self._check_failed(now, f": {pair}: {reason}")
+
+    def _reopen(self, component: int) -> None:
+        """What was settled (RFC 8445 8.1.2) is so no more: every pair of the component gets its chance again."""
+        self.checklist.state = "running"
+        for pair in self.checklist.pairs:
+            if pair.component == component and pair.retired and not pair.expired:
+                pair.retired = False
+                pair.state = "waiting"
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -288,13 +362,14 @@ class Engine:
         if not message.verify_fingerprint():  # RFC 8445 7.2.4: demanded in every check
             count("drop.request.fingerprint")
             return
-        if socket not in self._local_of:
+        if self._local_at(socket) is None:
             # nothing on this socket was ever given to the peer: whoever asks here only guesses
             count("drop.request.no-candidate")
             return
         check, switch = self._requests.handle(message, socket, address)
         if check is None:
             return
+        self.tcp.proven(socket, now)
         if self._foreign(check):
             return
         if switch:
@@ -363,13 +438,21 @@ class Engine:
         self._changed("a check of the peer came", now)
 
     def _learn_pair(self, check: InboundCheck, now: float) -> CandidatePair | None:
-        local = self._local_of[check.socket]
-        component = local.candidate.component
-        host, port = check.address
-        remote = self.remotes.find(component, (host.partition("%")[0], port))
+        local = self._local_at(check.socket)
+        if local is None:
+            return None  # the connection has ended since
+        component, tcptype = local.candidate.component, counterpart(local.candidate)
+        host, port = check.address[0].partition("%")[0], check.address[1]
+        remote = self.remotes.find(component, (host, port), tcptype)
         if remote is None:
-            remote = self.remotes.learn(component, check.address, check.priority, now)
-        return None if remote is None else self._form_pair(local, remote, now, heard=True)
+            remote = self.remotes.learn(component, check.address, check.priority, now, tcptype)
+        if remote is None:
+            return None
+        connection = self.tcp.connection_at(check.socket)
+        return self._form_pair(local, remote, host, now, heard=True, connection=connection)
+
+    def _local_at(self, socket: int) -> LocalCandidate | None:
+        return self._local_of.get(socket) or self.tcp.local_at(socket)
 
     def path_returned(self, path: Path, now: float) -> None:
         """A packet came on a path; it may have been silent."""
@@ -400,12 +483,19 @@ class Engine:
         )
         if candidate.socket in self._local_of:
             return  # RFC 8445 6.1.2.4: a reflexive candidate is replaced by its base, which has its pairs already
-        self._local_of[candidate.socket] = candidate
-        for remote in self.remotes.all():
-            if not self.remotes.is_learnt(
-                remote
-            ):  # RFC 8445 7.3.1.3: paired with the local candidate that heard it only
-                self._form_pair(candidate, remote, now)
+        self.base_usable(candidate, now)
+
+    def base_usable(self, local: LocalCandidate, now: float) -> None:
+        """See `GatheringObserver`."""
+        if local.candidate.transport == "tcp":
+            if not self.tcp.add(local):
+                return
+        else:
+            self._local_of[local.socket] = local
+        # RFC 8445 7.3.1.3: those learnt from checks are paired with the local candidate that heard them only
+        for remote in self.remotes.signalled():
+            for host in self.remotes.hosts(remote):
+                self._form_pair(local, remote, host, now)
         self._checker.wake(now)
         self._changed("there is a local candidate", now)
 
@@ -415,7 +505,8 @@ class Engine:
         self._changed("gathering is complete", now)
 
     def _more_expected_changed(self, now: float) -> None:
-        self.selector.more_expected = not self.remotes.ended or self.gatherer.state != "complete"
+        pending = self.names.pending or self.gatherer.state != "complete"
+        self.selector.more_expected = pending or not self.remotes.ended
         self.selector.consider_all(now)
         self._check_failed(now)
 
@@ -426,6 +517,7 @@ class Engine:
         path = self.session.paths.of_pair(pair, self.generation, now)
         path.last_received = now
         self.path_returned(path, now)
+        self.tcp.proven(pair.socket, now)
         if not self.failure:
             self.selector.pair_valid(pair, nominating, now)
             self._changed(f"{pair} works", now)
@@ -438,6 +530,7 @@ class Engine:
         if pair.valid:
             self.selector.drop(pair, now)
             self.selector.update(pair.component, now)
+        self.tcp.pair_failed(pair, now)
         self.selector.consider(pair.component, now)
         self._changed(f"{pair} failed", now)
         self._check_failed(now, f": {pair}: {pair.failure}" if nominating else "")
@@ -451,11 +544,29 @@ class Engine:
         for candidate in self.gatherer.candidates.all:
             if (
                 candidate.candidate.component == pair.component
-                and candidate.candidate.transport == pair.local_candidate.candidate.transport
+                and candidate.candidate.transport == pair.transport
+                and candidate.candidate.tcptype == pair.local_candidate.candidate.tcptype
                 and candidate.candidate.transport_address == address
             ):
                 return candidate
         return None
+
+    def connection_wanted(self, pair: CandidatePair, now: float) -> None:
+        """See `CheckObserver`."""
+        self.tcp.connect(pair, now)
+
+    # -- what becomes of connections (TcpObserver) -----------------------------------------------------------------
+
+    def tcp_changed(self, reason: str, now: float) -> None:
+        """See `TcpObserver`."""
+        self._changed(reason, now)
+
+    def tcp_given_up(self, reason: str, now: float) -> None:
+        """See `TcpObserver`."""
+        if self.continuous:
+            self._check_failed(now, f": {reason}")
+        else:
+            self._fail(reason, now)
 
     # -- what consent tells (ConsentObserver) ----------------------------------------------------------------------
 
@@ -465,6 +576,7 @@ class Engine:
         final = pair.nominated and selected and not self.continuous
         self._checker.expire(pair, self.checklist, reason)
         self.selector.drop(pair, now)
+        self.tcp.release(pair, now)
         reason = f"consent to send on {pair} ended: {reason}"
         if self.frozen:
             self._changed(reason, now)
@@ -513,23 +625,30 @@ class Engine:
     def _check_failed(self, now: float, why: str = "") -> None:
         # RFC 8863 4: until patience ends no checklist fails; after that it fails as soon as nothing is open. That it
         # also stands in for a missing end-of-candidates is RFC 8863 5.
-        if not self._patience_over or self.failure or self.frozen or self.gatherer.state == "gathering":
+        pending = self.names.pending or self.gatherer.state == "gathering"
+        if not self._patience_over or self.failure or self.frozen or pending:
             return
         for component, selection in self.selector.components.items():
+            if self.tcp.awaits(component):
+                continue
             if selection.selected is None and not any(self.checklist.open_pairs(component)):
                 self._fail(f"component {component}: no pair works and no check is left{why}", now)
                 return
 
 
-def _fit(local: LocalCandidate, remote: Candidate) -> bool:
+def _fit(local: LocalCandidate, remote: Candidate, host: str, *, connected: bool) -> bool:
     # RFC 8445 6.1.2.2: same component, same family, and link-local only with link-local
     if local.candidate.component != remote.component or local.candidate.transport != remote.transport:
         return False
-    base = local.base[0]
-    if (":" in base) != (":" in remote.address) or is_link_local(base) != is_link_local(remote.address):
+    if remote.transport == "tcp" and not fits(local.candidate, remote, connected=connected):
         return False
-    return is_loopback(base) == is_loopback(remote.address)
+    base = local.base[0]
+    if (":" in base) != (":" in host) or is_link_local(base) != is_link_local(host):
+        return False
+    if local.candidate.type == "relay" and parse_ip(remote.address) is None:
+        return False  # the server would learn what the name hides (draft-ietf-mmusic-mdns-ice-candidates 3.3.2)
+    return is_loopback(base) == is_loopback(host)
 
 
-def _scope(local: LocalCandidate, remote: Candidate) -> str:
-    return scope_of(local.base[0]) if is_link_local(remote.address) else ""
+def _scope(local: LocalCandidate, host: str) -> str:
+    return scope_of(local.base[0]) if is_link_local(host) else ""

@@ -6,8 +6,10 @@ A stream of results, never a barrier: each server and each socket ends by itself
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from fasticePy.ice import advertising
 from fasticePy.ice.addresses import LocalAddress, address_text
 from fasticePy.ice.candidate import TcpType
 from fasticePy.ice.events import GatheringState, GatheringStateChanged
@@ -17,6 +19,7 @@ from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.servers import Ask, ServerQueries, ServerResult
 from fasticePy.ice.session import Generation, Session
 from fasticePy.ice.sockets import Base, Sockets
+from fasticePy.ice.tcp import forms_active_unasked, gathered_kinds
 from fasticePy.machine import Address
 from fasticePy.stun.uri import ServerUrl
 
@@ -26,6 +29,9 @@ class GatheringObserver(Protocol):
 
     def candidate_found(self, candidate: LocalCandidate, now: float) -> None:
         """A new local candidate, to be signalled and paired."""
+
+    def base_usable(self, local: LocalCandidate, now: float) -> None:
+        """Checks may leave from here, and no candidate tells of it."""
 
     def base_gone(self, base: Base, now: float) -> None:
         """A local address is no more: nothing can be sent from there."""
@@ -38,6 +44,8 @@ class Gatherer:
     """Turns addresses and servers into the local candidates of one generation."""
 
     __slots__ = (
+        "_active",
+        "_addresses",
         "_generation",
         "_observer",
         "_queries",
@@ -64,6 +72,8 @@ class Gatherer:
         self._observer = observer
         self._queries = ServerQueries(session, resolutions, self)
         self._stopped = False
+        self._addresses: list[LocalAddress] = []
+        self._active = False
         self.candidates = LocalCandidates(session, generation)
         self.state: GatheringState = "new"
         self.bases: list[Base] = []
@@ -88,8 +98,17 @@ class Gatherer:
         self._set_state("gathering", now)
         for url in servers:
             self._queries.add(url, now)
+        self._addresses = list(addresses)
         self._add_addresses(addresses, now, fresh=fresh)
         self.progressed(now)
+
+    def form_active(self, now: float) -> None:
+        """The peer has passive TCP candidates: connect to them, though no candidate of ours says so. Browsers do the
+        same. It costs nobody a socket, and peers learn such a candidate from the check (RFC 6544 7.2)."""
+        if self._active or self._stopped or not forms_active_unasked(self._session.options):
+            return
+        self._active = True
+        self._add_active(self._addresses, now)
 
     def addresses_changed(self, addresses: Sequence[LocalAddress], now: float) -> None:
         """The addresses of this host are these now: gather on the new ones, forget those that are gone."""
@@ -98,6 +117,7 @@ class Gatherer:
             self._base_gone(base, now)
         if self._stopped or self.state == "new":
             return
+        self._addresses = list(addresses)
         known = {base.local.host for base in self.bases}
         self._add_addresses([local for local in addresses if local.host not in known], now, fresh=False)
         self._queries.refresh_all(now)
@@ -141,7 +161,7 @@ class Gatherer:
 
     def base_failed(self, local: LocalAddress, transport: str, reason: str, now: float) -> None:
         """See `SocketUser`."""
-        name = address_text((local.host, local.port))
+        name = address_text(self._session.shown((local.host, local.port)))
         if (name, reason) not in self.failures:
             self.failures.append((name, reason))
         self.progressed(now)
@@ -150,31 +170,62 @@ class Gatherer:
         stream, components = self._generation.stream, self._session.options.components
         for local in addresses:
             self.candidates.rank(local)
+            advertising.prepare(self._session, local, now)
         for transport in ("udp", "tcp") if self._listens else ("udp",):
             for local in addresses:
                 for component in range(1, components + 1):
                     base = self._sockets.acquire(self, stream, component, local, transport, now, fresh=fresh)
                     if base is not None:
                         self._adopt(base, now)
+        self._add_active(addresses, now)
+
+    def _add_active(self, addresses: Sequence[LocalAddress], now: float) -> None:
+        told = "active" in gathered_kinds(self._session.options)
+        if not (told or self._active):
+            return
+        for local in addresses:
+            for component in range(1, self._session.options.components + 1):
+                base = self._sockets.placeholder(self._generation.stream, component, local)
+                self.bases.append(base)
+                if told:
+                    self._offer_base(base, "active", now)
+                    continue
+                rank = self.candidates.rank(local)
+                untold = self.candidates.make(base, "host", base.address, rank, tcptype="active")
+                if self.candidates.admits(untold):
+                    self._observer.base_usable(untold, now)
 
     @property
     def _listens(self) -> bool:
-        return not self._session.options.tcp.isdisjoint(("passive", "so"))
+        return not gathered_kinds(self._session.options).isdisjoint(("passive", "so"))
 
     def _adopt(self, base: Base, now: float) -> None:
         self.bases.append(base)
-        self._session.conceal(base.address[0], now)
-        rank = self.candidates.rank(base.local)
+        if base.address[0] != base.local.host:  # another spelling of it
+            advertising.prepare(self._session, replace(base.local, host=base.address[0]), now)
         for tcptype in self._directions(base):
-            host = self.candidates.make(base, "host", base.address, rank, tcptype=tcptype)
-            self._offer(host, now)
+            self._offer_base(base, tcptype, now)
         if base.transport == "udp":
             self._queries.base_ready(base, now)
+
+    def _offer_base(self, base: Base, tcptype: TcpType | None, now: float) -> None:
+        """Its host candidate, or what is told in its place."""
+        rank = self.candidates.rank(base.local)
+        told = advertising.told_of(self._session, base)
+        for number, each in enumerate(told):
+            place = rank if number == 0 else self.candidates.rank_beside(base.local, each.address)
+            if each.type == "srflx":
+                place += advertising.SRFLX_RANK
+            found = self.candidates.make(base, each.type, (each.address, each.port), place, tcptype=tcptype)
+            self._offer(found, now)
+        if base.local.hidden and "host" in self._session.options.candidate_types:
+            untold = self.candidates.make(base, "host", base.address, rank, tcptype=tcptype)
+            self._observer.base_usable(untold, now)
 
     def _directions(self, base: Base) -> Sequence[TcpType | None]:
         if base.transport == "udp":
             return (None,)
-        wanted = self._session.options.tcp
+        wanted = gathered_kinds(self._session.options)
         return [tcptype for tcptype in ("passive", "so") if tcptype in wanted]
 
     def _base_gone(self, base: Base, now: float) -> None:

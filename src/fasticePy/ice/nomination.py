@@ -53,9 +53,11 @@ class RegularNomination:
         best = max(valid, key=lambda pair: pair.priority)
         since = min(pair.validated_at for pair in valid if pair.validated_at is not None)
         # While only a relayed pair works, a direct one is worth a real wait (its hole may take a retransmission to
-        # open); between direct pairs the difference is small.
+        # open); between direct pairs the difference is small. TCP delays what comes after a lost segment, so that UDP
+        # is worth the wait, too (RFC 6544 4.2).
+        second_choice = best.relayed or best.transport == "tcp"
         limit = since + (
-            self._timeouts.nomination_relay if best.relayed else self._timeouts.nomination_direct
+            self._timeouts.nomination_relay if second_choice else self._timeouts.nomination_direct
         )
         if now >= limit:
             return Decision(nominate=best)
@@ -64,6 +66,8 @@ class RegularNomination:
             if any(not pair.relayed for pair in rivals) or more_expected:
                 return Decision(again_at=limit)
             return Decision(nominate=best)
+        if best.transport == "tcp" and any(each.transport == "udp" and not each.relayed for each in rivals):
+            return Decision(again_at=limit)
         patience = max(PATIENT_MINIMUM, PATIENT_ROUND_TRIPS * (best.rtt or 0.0))
         ends = [min(limit, _check_started(pair, limit) + patience) for pair in rivals]
         hopeful = [end for end in ends if now < end]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fasticePy.ice.candidate import Candidate, CandidateType, TcpType
+from fasticePy.ice.rewrite import Rewrite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Timeouts:
     """Tr: a binding at a NAT is refreshed after so long without a packet (RFC 8445 11)."""
     gathering: float = 5.0
     """When a STUN server that says nothing is given up, so that end-of-candidates is not held back for 39.5 s."""
+    resolution: float = 12.0
+    """When the addresses of a name in a candidate of the peer are given up, should the driver say nothing."""
     nomination_direct: float = 0.1
     """The longest wait for a better direct pair once one is valid."""
     nomination_relay: float = 1.0
@@ -42,10 +45,18 @@ class Limits:
     """Pairs in the checklists (RFC 8445 6.1.2.5)."""
     remote_candidates: int = 200
     """Candidates of the peer, signalled and peer-reflexive ones together."""
+    remote_names: int = 50
+    """Names in candidates of the peer that are looked up."""
     early_checks: int = 100
     """Checks remembered that came before the peer's credentials."""
     validated_addresses: int = 200
     """Source addresses from which an authenticated check came, and from which data is therefore taken."""
+    connections: int = 100
+    """TCP connections that the peer, or anybody, has opened to our listening sockets."""
+    unproven_connections: int = 32
+    """Those of them on which no check with our password has come yet ..."""
+    unproven_connections_per_address: int = 8
+    """... and those from one IP address."""
     servers: int = 16
     """STUN and TURN servers."""
     server_addresses: int = 4
@@ -72,13 +83,19 @@ class IceOptions:
     """Types that are gathered, signalled and checked from; host sockets are opened for srflx all the same."""
     local_candidate: Callable[[Candidate], Candidate | None] | None = None
     """Sees each candidate before the peer does: gives it back, a changed one, or None to leave it out."""
-    tcp: frozenset[TcpType] = frozenset()
-    """Kinds of TCP host candidates that are gathered (RFC 6544)."""
+    tcp: frozenset[TcpType] | None = None
+    """Kinds of TCP host candidates that are gathered (RFC 6544); an empty set: no TCP at all. None gathers none
+    either, but connects to passive candidates when the peer offers some, as browsers do: so a client whose network
+    blocks UDP reaches a server that listens for TCP, at no cost to all others."""
     mdns: Literal["resolve", "publish", "off"] = "resolve"
     """`resolve`: names of the peer's candidates that end in `.local` are asked for. `publish`: our own addresses
     hide behind such names, too."""
     resolve_names: bool = False
-    """Ask for the addresses of other host names in the peer's candidates, which RFC 8839 5.1 has ignored."""
+    """Ask for the addresses of other host names in the peer's candidates, which RFC 8839 5.1 has ignored. Of each
+    family, the first usable one is taken."""
+    advertise: tuple[Rewrite, ...] = ()
+    """What is told in place of local addresses, or beside them: the first rule that covers an address counts. Host
+    names in them have to be resolved by the time that gathering begins, see `IceAgent.set_advertise`."""
     continual: bool = False
     """Go on gathering when the network or a NAT's mapping changes, and take candidates after end-of-candidates."""
     auto_restart: bool = False

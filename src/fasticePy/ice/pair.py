@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from fasticePy.ice.addresses import address_text
+from fasticePy.ice.addresses import address_text, mentions
 from fasticePy.ice.candidate import Candidate
 from fasticePy.machine import Address
 from fasticePy.stun.transaction import Transaction
+
+if TYPE_CHECKING:
+    from fasticePy.ice.connections import Connection
 
 PairState: TypeAlias = Literal["frozen", "waiting", "in-progress", "succeeded", "failed"]
 
@@ -19,7 +22,9 @@ class LocalCandidate:
 
     candidate: Candidate
     socket: int
-    base: Address
+    """That of a TCP candidate listens; an active one has a negative number, which stands for none."""
+    base: Address = field(repr=False)
+    """Where its packets leave from; for drivers, as the candidate may conceal it."""
     url: str | None = None
     """The server that it was learnt from."""
     cost: int = 0
@@ -38,8 +43,9 @@ class CandidatePair:
 
     local_candidate: LocalCandidate
     remote: Candidate
-    destination: Address
-    """Where its packets go: the remote address, with the scope of the local one where it is link-local."""
+    destination: Address = field(repr=False)
+    """Where its packets go: the remote address, with the scope of the local one where it is link-local. It is a number
+    also where the peer shows a name instead (mDNS): for those who send, not for those who look on."""
     priority: int
     stream: int = 0
     state: PairState = "frozen"
@@ -75,6 +81,8 @@ class CandidatePair:
     """Out of the checklist because another pair of the component was nominated (RFC 8445 8.1.2)."""
     expired: bool = field(default=False, repr=False)
     """Consent on it has ended, and these credentials get none on it again (RFC 7675 5.1)."""
+    connection: Connection | None = field(default=None, repr=False)
+    """What a TCP pair travels on, once it is connected."""
     started_at: float | None = field(default=None, repr=False)
     transaction: Transaction | None = field(default=None, repr=False)
 
@@ -91,13 +99,18 @@ class CandidatePair:
     @property
     def socket(self) -> int:
         """The socket that its packets leave from."""
-        return self.local_candidate.socket
+        return self.local_candidate.socket if self.connection is None else self.connection.socket
+
+    @property
+    def transport(self) -> str:
+        """"udp" or "tcp"."""
+        return self.local_candidate.candidate.transport
 
     @property
     def path(self) -> tuple[int, Address]:
         """Socket and destination: what tells pairs apart, for reflexive candidates are replaced by their bases
         (RFC 8445 6.1.2.4)."""
-        return (self.local_candidate.socket, self.destination)
+        return (self.socket, self.destination)
 
     @property
     def foundation(self) -> tuple[str, str]:
@@ -120,6 +133,17 @@ class CandidatePair:
         """Whether a relay carries its packets on either side."""
         return "relay" in (self.local_candidate.candidate.type, self.remote.type)
 
+    @property
+    def remote_concealed(self) -> bool:
+        """Whether the peer has not told where its packets go (see `destination`)."""
+        return self.remote.address != self.destination[0].partition("%")[0]
+
+    def veiled(self, text: str) -> str:
+        """What a driver says, without the number of an address that the peer has not told."""
+        if not self.remote_concealed:
+            return text
+        return mentions([self.destination[0].partition("%")[0]]).sub(lambda _: self.remote.address, text)
+
     def answered(self, rtt: float | None) -> None:
         """A check was answered; the round-trip time is None when nobody can tell which send it was."""
         self.responses_received += 1
@@ -135,4 +159,5 @@ class CandidatePair:
     def __str__(self) -> str:
         local, remote = self.local, self.remote
         source, destination = address_text(local.transport_address), address_text(remote.transport_address)
-        return f"{local.type} {source} -> {remote.type} {destination}"
+        transport = "" if self.transport == "udp" else f"tcp {local.tcptype} "
+        return f"{transport}{local.type} {source} -> {remote.type} {destination}"

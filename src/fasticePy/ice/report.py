@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fasticePy.errors import IceError
-from fasticePy.ice.addresses import address_text
+from fasticePy.ice.addresses import address_text, parse_ip
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.events import GatheringState, IceState, Role
 from fasticePy.ice.pair import CandidatePair
@@ -99,7 +99,8 @@ class IceFailed(IceError, ConnectionError):
 
 def candidate_text(candidate: Candidate) -> str:
     """A candidate for people."""
-    return f"{candidate.type} {candidate.transport} {address_text(candidate.transport_address)}"
+    kind = candidate.transport if candidate.tcptype is None else f"{candidate.transport} {candidate.tcptype}"
+    return f"{candidate.type} {kind} {address_text(candidate.transport_address)}"
 
 
 def server_dict(result: ServerResult) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def conclude(
     if not local:
         why = _because(servers, sockets_failed)
         return f"There is no local candidate{why}: check interfaces, address filters and port range."
-    if not remote and ignored:
+    if ignored and not pairs and all(parse_ip(candidate.address) is None for candidate in remote):
         name, why = ignored[0]
         others = f" and {len(ignored) - 1} more" if len(ignored) > 1 else ""
         return f"None of the peer's candidates can be used ({name}: {why}{others}), and no check of it came."

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from fasticePy.ice.addresses import LocalAddress, address_text
 from fasticePy.ice.events import CloseSocket, NeedSocket
-from fasticePy.ice.record import Record
-from fasticePy.machine import Address, Outbox
+from fasticePy.ice.session import Session
+from fasticePy.machine import Address
 
 
 @dataclass(slots=True, eq=False)
@@ -48,13 +48,15 @@ class Sockets:
     """The table of them. A generation that begins while another one lives takes over its sockets: that keeps the
     mappings at NATs, and the ports that firewalls know (RFC 8445 9 leaves the choice)."""
 
-    __slots__ = ("_next_request", "_outbox", "_record", "_requests", "open")
+    __slots__ = ("_next_request", "_outbox", "_placeholders", "_record", "_requests", "_shown", "open")
 
-    def __init__(self, outbox: Outbox, record: Record) -> None:
-        self._outbox = outbox
-        self._record = record
+    def __init__(self, session: Session) -> None:
+        self._outbox = session.outbox
+        self._record = session.record
+        self._shown = session.shown
         self._requests: dict[int, _Request] = {}
         self._next_request = 0
+        self._placeholders = 0
         self.open: dict[int, Base] = {}
 
     def acquire(
@@ -93,6 +95,12 @@ class Sockets:
         )
         return None
 
+    def placeholder(self, stream: int, component: int, local: LocalAddress) -> Base:
+        """An address that TCP connections leave from, each by a port of its own: there is no socket yet, and a
+        negative number stands for it (RFC 6544 4.1)."""
+        self._placeholders += 1
+        return Base(stream, component, local, -self._placeholders, (local.host, 0), "tcp")
+
     def opened(self, number: int, socket: int, address: Address, now: float) -> None:
         """The driver's answer to NeedSocket; a socket that nobody wants any more is closed again."""
         request = self._requests.pop(number, None)
@@ -102,7 +110,7 @@ class Sockets:
         base = Base(request.stream, request.component, request.local, socket, address, request.transport)
         base.users.append(request.user)
         self.open[socket] = base
-        self._record.add(now, "socket", address_text(address), "open")
+        self._record.add(now, "socket", address_text(self._shown(address)), "open")
         request.user.base_ready(base, now)
 
     def failed(self, number: int, reason: str, now: float) -> None:
@@ -111,7 +119,7 @@ class Sockets:
         if request is None:
             return
         local = request.local
-        self._record.add(now, "socket", address_text((local.host, local.port)), "failed", reason)
+        self._record.add(now, "socket", address_text(self._shown((local.host, local.port))), "failed", reason)
         request.user.base_failed(local, request.transport, reason, now)
 
     def waits(self, user: SocketUser) -> bool:
@@ -134,7 +142,7 @@ class Sockets:
         if self.open.pop(base.socket, None) is None:
             return
         base.users.clear()
-        self._record.add(now, "socket", address_text(base.address), "closed")
+        self._record.add(now, "socket", address_text(self._shown(base.address)), "closed")
         self._outbox.emit(CloseSocket(at=now, socket=base.socket))
 
     def clear(self, now: float) -> None:

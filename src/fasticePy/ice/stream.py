@@ -14,6 +14,7 @@ from fasticePy.errors import StateError
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.checks import Checker
+from fasticePy.ice.connections import Connections
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.description import Description
 from fasticePy.ice.engine import Engine
@@ -51,6 +52,7 @@ class Stream:
     __slots__ = (
         "_auto_restart",
         "_checker",
+        "_connections",
         "_dead",
         "_gathered",
         "_linger",
@@ -72,6 +74,7 @@ class Stream:
         session: Session,
         checker: Checker,
         sockets: Sockets,
+        connections: Connections,
         resolutions: Resolutions,
         owner: StreamOwner,
     ) -> None:
@@ -79,6 +82,7 @@ class Stream:
         self._session = session
         self._checker = checker
         self._sockets = sockets
+        self._connections = connections
         self._resolutions = resolutions
         self._owner = owner
         self._gathered: tuple[Sequence[LocalAddress], Sequence[ServerUrl]] | None = None
@@ -215,7 +219,7 @@ class Stream:
         self.engine = self._new_engine(generation)
         if old.selector.any_selected or self.previous is None:
             replaced, self.previous = self.previous, old
-            old.freeze()
+            old.freeze(now)
             if replaced is not None:
                 self._replace(replaced, now)
         else:
@@ -319,7 +323,15 @@ class Stream:
     # -- generations -------------------------------------------------------------------------------------------------
 
     def _new_engine(self, generation: Generation) -> Engine:
-        return Engine(self._session, generation, self._checker, self._sockets, self._resolutions, self)
+        return Engine(
+            self._session,
+            generation,
+            self._checker,
+            self._sockets,
+            self._connections,
+            self._resolutions,
+            self,
+        )
 
     def _drop_previous(self, now: float) -> None:
         previous, self.previous = self.previous, None
