@@ -13,8 +13,8 @@ from fasticePy.ice.addresses import LocalAddress, is_link_local, is_loopback, pa
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.checks import Checker
-from fasticePy.ice.continuous import ContinuousSelector
 from fasticePy.ice.connections import Connection, Connections
+from fasticePy.ice.continuous import ContinuousSelector
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.events import CandidateGathered, IceState
 from fasticePy.ice.gathering import Gatherer
