@@ -40,7 +40,8 @@ class Block:
 
     @property
     def name(self) -> str:
-        return f"{self.page.relative_to(PROJECT)}:{self.line}"
+        page = self.page.relative_to(PROJECT) if self.page.is_relative_to(PROJECT) else self.page
+        return f"{page}:{self.line}"
 
     def listed(self, mark: str) -> list[str]:
         return [each.strip() for each in self.marks.get(mark, "").split(",") if each.strip()]
@@ -68,9 +69,8 @@ def blocks(page: Path) -> list[Block]:
             if key.strip() not in _KNOWN_MARKS:
                 raise ValueError(f"{page}:{number}: unknown mark {key.strip()!r}")
             marks[key.strip()] = value.strip()
-        elif line.strip():
-            if marks:
-                raise ValueError(f"{page}:{number}: a mark that is not above a block: {marks}")
+        elif line.strip() and marks:
+            raise ValueError(f"{page}:{number}: a mark that is not above a block: {marks}")
     if language is not None:
         raise ValueError(f"{page}:{start}: the block does not end")
     return found

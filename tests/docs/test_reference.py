@@ -6,7 +6,6 @@ import importlib
 import re
 
 import pytest
-
 from pages import PROJECT
 
 PAGE = (PROJECT / "docs" / "reference.md").read_text(encoding="utf-8")

@@ -17,14 +17,16 @@ import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from guide_world import SETUPS, use_host, world
+from pages import PAGES, PROJECT, Block, anchors, blocks, of_language, output_of, prose
 
 import fasticePy as ice
 from fasticePy.cli.app import make_parser
-from guide_world import SETUPS, use_host, world
-from pages import PAGES, PROJECT, Block, anchors, blocks, of_language, output_of, prose
 
 LANGUAGES = {"python", "sh", "text", "json", "yaml", "dockerfile", ""}
 LONGEST = 20.0
@@ -75,20 +77,26 @@ def run(block: Block, patch: pytest.MonkeyPatch) -> str:
     return printed.getvalue()
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=ids(PYTHON))
-def test_snippet(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_python(block: Block, patch: pytest.MonkeyPatch) -> str:
+    """Run a snippet as the page says; gives what is wrong with what it printed, or nothing. Raises what it raises."""
     if "not run" in block.marks:
-        assert len(block.marks["not run"]) > 10, "say why it cannot be run"
         compiled(block)
-        return
+        return "" if len(block.marks["not run"]) > 10 else "say why it cannot be run"
     gc.freeze()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        printed = run(block, monkeypatch)
+        printed = run(block, patch)
     expected = output_of(block)
-    if expected is not None:
-        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-        assert doctest.OutputChecker().check_output(expected, printed, flags), f"it prints:\n{printed}"
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    if expected is None or doctest.OutputChecker().check_output(expected, printed, flags):
+        return ""
+    return f"it prints:\n{printed}"
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=ids(PYTHON))
+def test_snippet(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = check_python(block, monkeypatch)
+    assert not fault, fault
 
 
 def commands(block: Block) -> Iterator[list[str]]:
@@ -117,22 +125,28 @@ def own_arguments(words: list[str]) -> list[str] | None:
     return None
 
 
+def shell_fault(words: list[str]) -> str:
+    """What is wrong with a command, or nothing."""
+    words = list(words)
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        del words[0]
+    if words[0] == "docker" and "fasticepy" in words:
+        words = words[words.index("fasticepy") :]
+    arguments = own_arguments(words)
+    if arguments is None:
+        program = words[0].removeprefix(".venv/bin/")
+        known = program in OTHER_PROGRAMS or (PROJECT / program).is_file()
+        return "" if known else f"there is no program {program}"
+    try:
+        make_parser().parse_args(arguments)
+    except SystemExit as end:
+        return f"fasticepy does not take {arguments}" if end.code else ""
+    return ""
+
+
 @pytest.mark.parametrize("block", SHELL, ids=ids(SHELL))
 def test_shell_block(block: Block) -> None:
-    for words in commands(block):
-        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-            del words[0]
-        if words[0] == "docker" and "fasticepy" in words:
-            words = words[words.index("fasticepy") :]
-        arguments = own_arguments(words)
-        if arguments is not None:
-            try:
-                make_parser().parse_args(arguments)
-            except SystemExit as end:
-                assert end.code == 0, f"fasticepy does not take {arguments}"
-            continue
-        program = words[0].removeprefix(".venv/bin/")
-        assert program in OTHER_PROGRAMS or (PROJECT / program).is_file(), f"{block.name}: {program}"
+    assert [fault for words in commands(block) if (fault := shell_fault(words))] == []
 
 
 def subparsers() -> dict[str, argparse.ArgumentParser]:
@@ -143,7 +157,7 @@ def subparsers() -> dict[str, argparse.ArgumentParser]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
-def test_commands_in_the_text_exist(page: Any) -> None:
+def test_commands_in_the_text_exist(page: Path) -> None:
     known = subparsers()
     for number, line in prose(page):
         for verb, rest in re.findall(r"`fasticepy ([a-z-]+)([^`]*)`", line):
@@ -160,7 +174,7 @@ def _inner(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
-def test_links_and_blocks(page: Any) -> None:
+def test_links_and_blocks(page: Path) -> None:
     for block in blocks(page):
         assert block.language in LANGUAGES, f"{block.name}: {block.language}"
         assert set(block.listed("setup")) <= set(SETUPS), block.name
@@ -173,3 +187,47 @@ def test_links_and_blocks(page: Any) -> None:
             assert linked.exists(), f"{page}:{number}: {target}"
             if anchor:
                 assert anchor in anchors(linked), f"{page}:{number}: {target}"
+
+
+def python(code: str, **marks: str) -> Block:
+    return Block(PROJECT / "README.md", 10_000, "python", code, marks)
+
+
+def test_faults_of_snippets_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(NameError):
+        check_python(python("await nobody()"), monkeypatch)
+    with pytest.raises(AssertionError, match="tasks left behind"):
+        check_python(python("task = asyncio.create_task(asyncio.sleep(9))"), monkeypatch)
+    with pytest.raises(AssertionError, match="only the event loop saw"):
+        check_python(
+            python("asyncio.get_running_loop().call_soon(int, 'x'); await asyncio.sleep(0)"), monkeypatch
+        )
+    assert check_python(python("print(1)", **{"not run": ""}), monkeypatch)
+    with pytest.raises(SyntaxError):
+        check_python(python("print(", **{"not run": "it is not whole"}), monkeypatch)
+    page = tmp_path / "page.md"
+    page.write_text("```python\nprint('yes')\n```\n<!-- output -->\n```text\nno\n```\n", encoding="utf-8")
+    block = blocks(page)[0]
+    assert output_of(block) == "no\n"
+    assert check_python(replace(block, page=page), monkeypatch) == "it prints:\nyes\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["fasticepy gather --nonsense", "fasticepy nonsense", "fasticpy gather", "python -m fasticePy probe"],
+)
+def test_wrong_commands_are_found(line: str) -> None:
+    assert shell_fault(line.split())
+
+
+def test_every_command_of_a_line_is_seen() -> None:
+    block = Block(PROJECT / "README.md", 1, "sh", "A=1 pip install x && fasticepy \\\n  demo | tail # yes\n")
+    assert list(commands(block)) == [["A=1", "pip", "install", "x"], ["fasticepy", "demo"], ["tail"]]
+
+
+@pytest.mark.parametrize("text", ["<!-- colour: blue -->\n", "```python\n", "<!-- output -->\ntext\n"])
+def test_marks_that_cannot_be_are_errors(text: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"page\.md:\d: "):
+        blocks(page)
