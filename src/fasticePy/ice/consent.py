@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Protocol
 
-from fasticePy.ice.checks import accept_response, build_check
+from fasticePy.ice.live_checks import LiveChecks
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Path
 from fasticePy.ice.session import Generation, Session
 from fasticePy.machine import Address, Timer
-from fasticePy.stun import Attribute, ErrorCode, Message, MessageClass
-from fasticePy.stun.transaction import Transaction
 
-FORBIDDEN = 403
-"""An authenticated answer with this code takes consent back (RFC 7675 5.2)."""
 JITTER = (0.8, 1.2)
 """Each interval is drawn anew from the mean times these (RFC 7675 5.1)."""
 
@@ -53,13 +48,12 @@ class ConsentMonitor:
     """
 
     __slots__ = (
+        "_checks",
         "_doubt_reserved",
-        "_generation",
         "_in_doubt",
         "_next_check",
         "_next_doubt",
         "_observer",
-        "_outstanding",
         "_session",
         "_timer",
         "pair",
@@ -75,9 +69,8 @@ class ConsentMonitor:
         observer: ConsentObserver,
     ) -> None:
         self._session = session
-        self._generation = generation
         self._observer = observer
-        self._outstanding: list[Transaction] = []
+        self._checks = LiveChecks(session, generation, pair, self)
         self._timer: Timer | None = None
         self._next_check = 0.0
         self._next_doubt = 0.0
@@ -95,9 +88,7 @@ class ConsentMonitor:
         """End: the pair is no longer selected, or its agent is closed."""
         timers = self._session.outbox.timers
         timers.cancel(self._timer)
-        for transaction in self._outstanding:
-            self._session.transactions.forget(transaction)
-        self._outstanding.clear()
+        self._checks.stop()
 
     def heard(self, now: float) -> None:
         """A packet came after a silence."""
@@ -140,7 +131,7 @@ class ConsentMonitor:
             self.path.silent = True
             self._observer.path_silent(self.path, now)
         if now >= self._next_check:
-            self._check(now, sends=1)  # RFC 7675 5.1: sent once; an answer to any outstanding one renews
+            self._checks.send(now)  # RFC 7675 5.1: sent once; an answer to any outstanding one renews
             self._next_check = now + self._interval()
         if now >= self._doubt_at:
             self._doubt(now)
@@ -159,7 +150,7 @@ class ConsentMonitor:
                 now, "consent", str(self.pair), "in doubt", f"no authenticated answer for {waited:.1f} s"
             )
         self._session.outbox.count("consent.doubted")
-        self._check(now, sends=DOUBT_SENDS)
+        self._checks.send(now, sends=DOUBT_SENDS)
 
     def _renewed(self, now: float) -> None:
         self._doubt_reserved = False
@@ -174,59 +165,18 @@ class ConsentMonitor:
         self._session.record.add(now, "consent", str(self.pair), "lost", reason)
         self._observer.consent_lost(self.pair, reason, now)
 
-    def _check(self, now: float, *, sends: int) -> None:
-        transaction = Transaction(
-            id=self._session.rng(12),
-            socket=self.pair.socket,
-            address=self.pair.destination,
-            data=b"",
-            on_response=partial(self._response_received, self._session.controlling),
-            on_timeout=self._unanswered,
-            max_sends=sends if self.pair.transport == "udp" else 1,  # RFC 6544 7.1
-            final_wait=self._session.options.timeouts.consent_expiry,
-        )
-        transaction.data = build_check(self._session, self._generation, self.pair, False, transaction.id)
-        self.pair.requests_sent += 1
-        self.pair.consent_requests_sent += sends == 1
-        self._outstanding.append(transaction)
-        self._session.outbox.count("consent.sent")
-        self._session.transactions.start(transaction, now)
+    # -- answers (LiveCheckObserver) ---------------------------------------------------------------------------------
 
-    def _unanswered(self, transaction: Transaction, now: float) -> None:
-        self._outstanding.remove(transaction)
-
-    def _response_received(
-        self,
-        sent_controlling: bool,
-        transaction: Transaction,
-        message: Message,
-        socket: int,
-        address: Address,
-        now: float,
-    ) -> None:
-        session = self._session
-        if not accept_response(session, self._generation, transaction, message):
-            return
-        if (socket, address) != (transaction.socket, transaction.address):
-            session.outbox.count("drop.response.source")
-            return
-        if now - transaction.started_at >= transaction.final_wait:
-            # it waited in the socket of a program that stood still: too old to say that the peer consents now
-            session.outbox.count("drop.response.late")
-            return
-        rtt = session.transactions.finish(transaction, now)
-        self._outstanding.remove(transaction)
-        if message.message_class == MessageClass.ERROR:
-            code, _ = message.get(Attribute.ERROR_CODE) or (0, "")
-            session.outbox.count(f"consent.error.{code}")
-            if code == FORBIDDEN:
-                self._end("the peer took consent back (403)", now)
-            elif code == ErrorCode.ROLE_CONFLICT and sent_controlling == session.controlling:
-                session.new_tiebreaker()
-                self._observer.role_conflict(now)
-            return
-        self.pair.answered(rtt)
+    def answered(self, pair: CandidatePair, rtt: float | None, mapped: Address | None, now: float) -> None:
+        """See `LiveCheckObserver`."""
         self._renewed(now)
-        self.pair.consent_at = now
         self.path.last_received = now
         self._observer.path_returned(self.path, now)
+
+    def consent_refused(self, pair: CandidatePair, now: float) -> None:
+        """See `LiveCheckObserver`."""
+        self._end("the peer took consent back (403)", now)
+
+    def role_conflict(self, now: float) -> None:
+        """See `LiveCheckObserver`."""
+        self._observer.role_conflict(now)

@@ -10,12 +10,12 @@ from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.checks import Checker
 from fasticePy.ice.consent import ConsentObserver
 from fasticePy.ice.events import Route
+from fasticePy.ice.live_checks import LiveChecks
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.pair_health import PairHealth, Strength, SwitchingLimits, next_check_at, warm
 from fasticePy.ice.paths import Path
 from fasticePy.ice.selection import Selection, Selector
 from fasticePy.ice.session import Generation, Session
-from fasticePy.ice.single_check import SingleChecks
 from fasticePy.ice.switching import ContinuousPolicy, Switch, SwitchReason
 from fasticePy.machine import Address, Timer
 
@@ -38,7 +38,7 @@ class _Kept:
 
     __slots__ = ("checks", "health", "mapped", "packets", "timer")
 
-    def __init__(self, health: PairHealth, checks: SingleChecks) -> None:
+    def __init__(self, health: PairHealth, checks: LiveChecks) -> None:
         self.health = health
         self.checks = checks
         self.timer: Timer | None = None
@@ -137,10 +137,10 @@ class ContinuousSelector(Selector):
             self._session.outbox.timers.cancel(kept.timer)
             kept.checks.stop()
 
-    # -- answers (SingleCheckObserver) -------------------------------------------------------------------------------
+    # -- answers (LiveCheckObserver) -------------------------------------------------------------------------------
 
     def answered(self, pair: CandidatePair, rtt: float | None, mapped: Address | None, now: float) -> None:
-        """See `SingleCheckObserver`."""
+        """See `LiveCheckObserver`."""
         kept = self._kept.get(pair)
         if kept is None:
             return
@@ -159,11 +159,11 @@ class ContinuousSelector(Selector):
         self._arm(kept, now)
 
     def consent_refused(self, pair: CandidatePair, now: float) -> None:
-        """See `SingleCheckObserver`."""
+        """See `LiveCheckObserver`."""
         self._lose(pair, "the peer took consent back (403)", now)
 
     def role_conflict(self, now: float) -> None:
-        """See `SingleCheckObserver`."""
+        """See `LiveCheckObserver`."""
         self._observer.role_conflict(now)
 
     # -- keeping pairs warm ------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class ContinuousSelector(Selector):
         kept = self._kept.get(pair)
         if kept is None:
             health = PairHealth.of(pair, now, cost=pair.cost, limits=self._limits)
-            checks = SingleChecks(self._session, self._generation, pair, self)
+            checks = LiveChecks(self._session, self._generation, pair, self)
             kept = self._kept[pair] = _Kept(health, checks)
             kept.mapped = None if pair.mapped is None else pair.mapped.candidate.transport_address
         return kept

@@ -1,4 +1,4 @@
-"""Checks that are sent once each and never again: what tells whether a pair is alive (RFC 7675 5.1)."""
+"""Checks of a pair that is valid already: whether it is alive, and whether the peer consents (RFC 7675 5.1)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from fasticePy.machine import Address
 from fasticePy.stun import Attribute, ErrorCode, Message, MessageClass
 from fasticePy.stun.transaction import Transaction
 
-FORBIDDEN = 403
-"""An authenticated answer with this code takes consent back (RFC 7675 5.2)."""
 
-
-class SingleCheckObserver(Protocol):
+class LiveCheckObserver(Protocol):
     """Who is told of the answers."""
 
     def answered(self, pair: CandidatePair, rtt: float | None, mapped: Address | None, now: float) -> None:
@@ -29,13 +26,13 @@ class SingleCheckObserver(Protocol):
         """The peer answered 487 to a check in our present role."""
 
 
-class SingleChecks:
+class LiveChecks:
     """The checks of one pair that are on their way: an answer to any of them counts."""
 
     __slots__ = ("_generation", "_observer", "_outstanding", "_session", "pair")
 
     def __init__(
-        self, session: Session, generation: Generation, pair: CandidatePair, observer: SingleCheckObserver
+        self, session: Session, generation: Generation, pair: CandidatePair, observer: LiveCheckObserver
     ) -> None:
         self._session = session
         self._generation = generation
@@ -43,8 +40,8 @@ class SingleChecks:
         self._outstanding: list[Transaction] = []
         self.pair = pair
 
-    def send(self, now: float) -> None:
-        """Send one more."""
+    def send(self, now: float, *, sends: int = 1) -> None:
+        """Send one more: once (RFC 7675 5.1), or as often as connectivity checks may be sent, at their RTO."""
         session, pair = self._session, self.pair
         transaction = Transaction(
             id=session.rng(12),
@@ -53,11 +50,12 @@ class SingleChecks:
             data=b"",
             on_response=partial(self._response_received, session.controlling),
             on_timeout=self._unanswered,
-            max_sends=1,
+            max_sends=sends if pair.transport == "udp" else 1,  # RFC 6544 7.1
             final_wait=session.options.timeouts.consent_expiry,
         )
         transaction.data = build_check(session, self._generation, pair, False, transaction.id)
         pair.requests_sent += 1
+        pair.consent_requests_sent += sends == 1
         pair.consent_requests_sent += 1
         self._outstanding.append(transaction)
         session.outbox.count("consent.sent")
@@ -96,7 +94,7 @@ class SingleChecks:
         if message.message_class == MessageClass.ERROR:
             code, _ = message.get(Attribute.ERROR_CODE) or (0, "")
             session.outbox.count(f"consent.error.{code}")
-            if code == FORBIDDEN:
+            if code == ErrorCode.FORBIDDEN:  # RFC 7675 5.2
                 self._observer.consent_refused(pair, now)
             elif code == ErrorCode.ROLE_CONFLICT and sent_controlling == session.controlling:
                 session.new_tiebreaker()
