@@ -308,7 +308,7 @@ def test_what_came_before_the_failure_can_still_be_read(run, agent) -> None:
     async def body() -> None:
         a = agent(controlling=True, timeouts=Timeouts(patience=0.0))
         await a.gather()
-        a._data_received(b"last words", 1, ("127.0.0.1", 9))
+        a.streams[0].take_data(b"last words", 1, ("127.0.0.1", 9))
         a.set_remote_credentials("abcd", "p" * 22)
         a.add_remote_candidate(None)
         with pytest.raises(IceFailed):
@@ -430,7 +430,7 @@ def test_strangers_reach_neither_the_application_nor_the_agent(run, pair) -> Non
             assert await p.a.recv() == b"genuine"
         stranger.close()
         assert p.a.remote_candidates == remote
-        assert not p.a._inbox.queue
+        assert not p.a.streams[0]._inbox.queue
         counters = p.a.report().counters
         dropped = {reason: count for reason, count in counters.items() if reason.startswith("drop.")}
         assert sum(dropped.values()) > 0.9 * len(sent)
@@ -459,7 +459,7 @@ def test_a_send_error_does_not_end_the_session(run, pair) -> None:
 
     async def body() -> None:
         p = await pair().connect()
-        endpoint = p.a._driver._endpoints[p.a.selected.socket]
+        endpoint = p.a._runtime.driver._endpoints[p.a.selected.socket]
         endpoint._sock = Refusing(endpoint._sock)
         assert not p.a.send(b"lost")
         assert p.a.send(b"arrives")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fasticePy.aio.agent import Agent
+from fasticePy.aio.agent import Agent, StateEntry
 from fasticePy.aio.credentials import Credential, CredentialError, CredentialSource
 from fasticePy.aio.dns import DnsError, DnsResolver, RecordResolver
 from fasticePy.aio.endpoint import Endpoint, EndpointHandler, UdpEndpoint
@@ -11,6 +11,7 @@ from fasticePy.aio.host import host_addresses
 from fasticePy.aio.interfaces import AddressPolicy, Decision, InterfaceAddress, Selection, select
 from fasticePy.aio.resolver import Lookup, LookupHandler, Resolver, SystemResolver
 from fasticePy.aio.servers import IceServer
+from fasticePy.aio.stream import Stream
 from fasticePy.aio.udp_socket import open_udp_socket
 from fasticePy.aio.watch import NetworkWatcher, Subscription
 
@@ -33,6 +34,8 @@ __all__ = [
     "RecordResolver",
     "Resolver",
     "Selection",
+    "StateEntry",
+    "Stream",
     "Subscription",
     "SystemResolver",
     "TransportEndpoint",

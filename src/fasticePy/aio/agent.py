@@ -3,79 +3,98 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
-from fasticePy.aio.callbacks import Callback, check_callback
+from fasticePy.aio.advertise import NamesInRules
+from fasticePy.aio.callbacks import Callback
 from fasticePy.aio.driver import Closing, Driver
-from fasticePy.aio.host import host_addresses
-from fasticePy.aio.inbox import Inbox
-from fasticePy.aio.interfaces import AddressPolicy, AddressTest, Decision, Selection, select
+from fasticePy.aio.facade import FirstStream
+from fasticePy.aio.interfaces import MAX_ADDRESSES, AddressTest, Decision, Exposure, Ipv6Choice
+from fasticePy.aio.mdns import MdnsHub
+from fasticePy.aio.network import Network
+from fasticePy.aio.options import AgentOptions, MdnsMode, Policy, TcpChoice
 from fasticePy.aio.resolver import Resolver, SystemResolver
-from fasticePy.aio.servers import IceServer, ServerLike, as_servers
-from fasticePy.aio.udp_socket import check_ports
-from fasticePy.aio.waiting import Log, Signal
+from fasticePy.aio.runtime import Runtime, log
+from fasticePy.aio.servers import IceServer, ServerLike
+from fasticePy.aio.stream import OVER, Stream
+from fasticePy.aio.waiting import Log
 from fasticePy.errors import StateError
 from fasticePy.ice import (
     Candidate,
     CandidateGathered,
     CandidatePair,
     CandidateType,
-    Description,
     GatheringState,
     GatheringStateChanged,
     IceAgent,
     IceFailed,
-    IceOptions,
     IceState,
     Pacer,
     PairSelected,
     Report,
+    Restarted,
     Role,
     ServerFinished,
     StateChanged,
     Timeouts,
 )
-from fasticePy.ice.candidate_line import UnsupportedCandidate
+from fasticePy.ice.addresses import LocalAddress
+from fasticePy.ice.agent import worst_state
+from fasticePy.ice.rewrite import Rewrite
 from fasticePy.machine import Address, Event
 
-Data: TypeAlias = bytes | bytearray | memoryview
-
-MAX_DATAGRAM = 65507
-"""Bytes that fit into one UDP datagram over IPv4."""
 KEPT_STATES = 64
-"""State changes kept for a reader of `states()` that does not keep up."""
-KEPT_CANDIDATES = 4096
-"""Candidates kept for readers of `candidates()`; more are never gathered."""
+"""State changes kept, in `state_history` and for a reader of `states()` that does not keep up."""
 
-_log = logging.getLogger("fasticePy.ice")
 _pacer = Pacer()  # RFC 8445 14.2: what paces transactions is shared by all agents of the process
 _UP = ("connected", "completed")
-_OVER = ("failed", "closed")
 
 
-class Agent:
+class StateEntry(NamedTuple):
+    """A state that the agent has been in."""
+
+    at: float
+    """When it began, in seconds of `time.monotonic()`."""
+    state: IceState
+    reason: str
+
+
+class Agent(FirstStream):
     """One side of an ICE session.
 
     - `controlling`: the side that chooses the pair; by convention the one that sent the offer. A wrong choice
       is repaired while connecting.
-    - `servers`: STUN servers, as URLs, `IceServer` objects or RTCIceServer mappings.
-    - `interfaces`, `addresses`, `include_loopback`, `ipv4`, `ipv6`: which local addresses are used, see
-      `fasticePy.aio.AddressPolicy`; `decisions` tells what came of it.
+    - `servers`: STUN and TURN servers, as URLs, `IceServer` objects or RTCIceServer mappings.
+    - `policy`: "relay" gathers and uses relayed candidates only.
+    - `interfaces`, `addresses`, `include_loopback`, `ipv4`, `ipv6`, `exposure`, `max_addresses`: which local addresses
+      are used and told, see `fasticePy.aio.AddressPolicy`; `decisions` tells what came of it.
     - `ports`: the range that local ports come from.
-    - `components`: how many streams of datagrams; RTP with separate RTCP needs two.
-    - `local_ufrag`, `local_pwd`: credentials, when they must be known before; random otherwise.
-    - `nomination`, `timeouts`: see `fasticePy.ice.IceOptions` and `Timeouts`.
     - `candidate_types`: the types that are gathered and signalled, all by default.
+    - `tcp`: TCP candidates beside UDP ones (RFC 6544): True for active and passive ones, or the kinds that are wanted.
+    - `mdns`: "resolve" asks the link for names in the peer's candidates, "publish" also hides our addresses behind
+      such names, "off" does neither. `resolve_names` looks up other host names in the peer's candidates, by DNS.
+    - `advertise`: what to signal in place of local addresses that a NAT maps one to one, as `fasticePy.ice.Rewrite`
+      rules or their text (`"10.0.0.0/8=203.0.113.7"`). Host names in them are looked up before gathering begins.
+    - `local_candidate`: a function that sees each of our candidates before the peer does, and gives it back, a changed
+      one, or None to leave it out.
+    - `lite`: host candidates and answers only (RFC 8445 2.5), for a host that everybody can reach.
+    - `streams`: data streams under this session, see `Agent.streams`; what the agent itself offers is the first one's.
+    - `components`: how many flows of datagrams in each stream; RTP with separate RTCP needs two.
+    - `local_ufrag`, `local_pwd`: credentials of the first stream, when they must be known before; random otherwise.
+    - `nomination`: "regular", "fastest", or "continuous", which goes on looking for a better pair. `renomination` offers
+      the peer to nominate more than once.
+    - `continual`: gather whenever the network changes, which is watched, or a NAT's mapping does. `auto_restart`:
+      restart ICE when the last path is lost, instead of failing; handle `on_restart`.
+    - `timeouts`: see `Timeouts`. `dscp`: the class (0 to 63) that our packets ask routers for (RFC 2474).
     - `resolver`: where addresses of host names come from, the operating system by default.
 
     An agent belongs to the event loop in which it is first used, and is used from its thread only. Callbacks
     run in the event loop, never inside the call that causes them, except `close()`; what they raise goes to
-    the event loop's exception handler. Raises ValueError or TypeError for options that cannot be.
+    the event loop's exception handler. Raises ValueError or TypeError for options that cannot be, or not together.
     """
 
     def __init__(
@@ -83,85 +102,84 @@ class Agent:
         *,
         controlling: bool,
         servers: ServerLike | Iterable[ServerLike] = (),
+        policy: Policy = "all",
         interfaces: Sequence[str] | AddressTest | None = None,
         addresses: Sequence[str] | AddressTest | None = None,
         ports: range | None = None,
         include_loopback: bool = False,
         ipv4: bool = True,
-        ipv6: bool = True,
+        ipv6: bool | Ipv6Choice = True,
+        exposure: Exposure = "all",
+        max_addresses: int = MAX_ADDRESSES,
+        candidate_types: Iterable[CandidateType] | None = None,
+        tcp: TcpChoice = False,
+        mdns: MdnsMode = "resolve",
+        resolve_names: bool = False,
+        advertise: Rewrite | str | Iterable[Rewrite | str] = (),
+        local_candidate: Callable[[Candidate], Candidate | None] | None = None,
+        lite: bool = False,
+        streams: int = 1,
         components: int = 1,
         local_ufrag: str | None = None,
         local_pwd: str | None = None,
         nomination: str = "regular",
+        renomination: bool = False,
+        continual: bool = False,
+        auto_restart: bool = False,
         timeouts: Timeouts | None = None,
-        candidate_types: Iterable[CandidateType] | None = None,
+        dscp: int | None = None,
         resolver: Resolver | None = None,
     ) -> None:
-        self.servers: tuple[IceServer, ...] = as_servers(servers)
-        self._policy = AddressPolicy(
+        options = AgentOptions(
+            controlling=controlling,
+            servers=servers,
+            policy=policy,
             interfaces=interfaces,
             addresses=addresses,
+            ports=ports,
             include_loopback=include_loopback,
             ipv4=ipv4,
             ipv6=ipv6,
+            exposure=exposure,
+            max_addresses=max_addresses,
+            candidate_types=candidate_types,
+            tcp=tcp,
+            mdns=mdns,
+            resolve_names=resolve_names,
+            advertise=advertise,
+            local_candidate=local_candidate,
+            lite=lite,
+            streams=streams,
+            components=components,
+            local_ufrag=local_ufrag,
+            local_pwd=local_pwd,
+            nomination=nomination,
+            renomination=renomination,
+            continual=continual,
+            auto_restart=auto_restart,
+            timeouts=timeouts,
+            dscp=dscp,
         )
-        self._ports = check_ports(ports)
-        options: dict[str, Any] = (
-            {} if candidate_types is None else {"candidate_types": frozenset(candidate_types)}
-        )
-        self._machine = IceAgent(
-            IceOptions(
-                controlling=controlling,
-                components=components,
-                local_ufrag=local_ufrag,
-                local_pwd=local_pwd,
-                nomination=nomination,
-                timeouts=timeouts or Timeouts(),
-                **options,
-            ),
-            rng=os.urandom,
-            pacer=_pacer,
-        )
+        self._options = options
+        self.servers: tuple[IceServer, ...] = options.ice_servers
         self._resolver = resolver or SystemResolver()
-        self._driver: Driver | None = None
-        self._selection = Selection((), ())
-        self._changed = Signal()
-        self._inbox = Inbox()
+        self._network = Network(options.address_policy, local_candidate, self._complain)
+        hook = None if self._network.discloses_all else self._network.disclose
+        self._machine = IceAgent(options.machine_options(hook), rng=os.urandom, pacer=_pacer)
+        self._runtime = Runtime(self._machine, self, self._read_addresses, continual=continual)
+        self.streams = tuple(Stream(self._runtime, index) for index in range(streams))
+        self._names: NamesInRules | None = None
+        self._stream_states: list[IceState] = [stream.state for stream in self.streams]
         self._states: Log[tuple[IceState, str]] = Log(KEPT_STATES)
-        self._states.append((self._machine.state, self._machine.state_reason))
-        self._candidates: Log[Candidate | None] = Log(KEPT_CANDIDATES)
-        self._closed = False
-        self._name = self._machine.local_credentials.ufrag
-        self._on_data: Callable[[bytes, CandidatePair | None], object] | None = None
+        self._history: deque[StateEntry] = deque(maxlen=KEPT_STATES)
+        self._enter_state(self._runtime.now(), self._machine.state, self._machine.state_reason)
 
     # -- callbacks -------------------------------------------------------------------------------------------
 
-    on_candidate = Callback[[Candidate | None]]()
-    """`on_candidate(candidate)`: pass it on to the peer; None says that there will be no more."""
     on_state = Callback[[IceState, str]]()
     """`on_state(state, reason)`."""
-    on_selected = Callback[[CandidatePair]]()
-    """`on_selected(pair)`: data of the pair's component travels on it from now on."""
-    on_gathering_state = Callback[[GatheringState]]()
-    """`on_gathering_state(state)`."""
     on_server = Callback[[ServerFinished]]()
     """`on_server(event)`: what became of a server, or of a server on one local address."""
-
-    @property
-    def on_data(self) -> Callable[[bytes, CandidatePair | None], object] | None:
-        """`on_data(data, pair)`: the fast way to receive. `pair` is None while the peer's credentials are not
-        known yet. What has come before it is set is delivered first. Setting it while someone awaits `recv()`
-        raises StateError."""
-        return self._on_data
-
-    @on_data.setter
-    def on_data(self, callback: Callable[[bytes, CandidatePair | None], object] | None) -> None:
-        check_callback("on_data", callback)
-        if callback is not None and self._inbox.awaited:
-            raise StateError("someone awaits recv(): data goes there or to on_data, not to both")
-        self._on_data = callback
-        if callback is not None and self._driver is not None and self._inbox.queue:
-            self._driver.loop.call_soon(self._empty_inbox)
 
     # -- what the application does ---------------------------------------------------------------------------
 
@@ -172,111 +190,49 @@ class Agent:
         Raises IceFailed when the agent is closed meanwhile, and what callables among the options raise.
         """
         self._start()
-        await self._changed.wait_for(lambda: self._closed or self.gathering_state == "complete")
+        runtime = self._runtime
+        await runtime.changed.wait_for(lambda: runtime.closed or self.gathering_state == "complete")
         if self.gathering_state != "complete":
             raise IceFailed("the agent was closed before gathering ended", self.report())
 
     async def connect(self, timeout: float | None = None) -> CandidatePair:
-        """Wait until data can travel on all components, and give the pair of the first one.
+        """Wait until data can travel on all components of all streams, and give the pair of the very first one.
 
         Raises IceFailed, with a report of what was tried, when ICE fails, when the agent is closed, or after
         `timeout` seconds; after a timeout the agent goes on, and `connect` may be called again.
         """
         self._start()
-        in_time = await self._changed.wait_for(lambda: self.state in _UP or self.state in _OVER, timeout)
+        in_time = await self._runtime.changed.wait_for(
+            lambda: self.state in _UP or self.state in OVER, timeout
+        )
         if self.state in _UP and (pair := self.selected) is not None:
             return pair
-        report = self.report()
         if not in_time:
+            report = self.report()
             raise IceFailed(f"not connected after {timeout:g} s: {report.conclusion}", report)
-        raise self._failure(report)
-
-    def set_remote_description(self, description: Description | str) -> None:
-        """The peer's description: an object, SDP, or JSON. Raises ParseError for other text, and StateError
-        for other credentials than before, which would mean an ICE restart."""
-        if isinstance(description, str):
-            description = Description.parse(description)
-        self._machine.set_remote_description(description, self._now())
-        self._wake()
-
-    def set_remote_credentials(self, ufrag: str, pwd: str) -> None:
-        """The peer's credentials, for signalling that sends them by themselves. Raises ValueError when they
-        are malformed, StateError for others than before."""
-        self._machine.set_remote_credentials(ufrag, pwd, self._now())
-        self._wake()
-
-    def add_remote_candidate(self, candidate: Candidate | str | None) -> None:
-        """A candidate of the peer: an object, a candidate line, or JSON as browsers send it. None and empty
-        text say that there will be no more. In any order with everything else. Raises ParseError for text
-        that is none of these; what is well formed and cannot be used is recorded in the report."""
-        if isinstance(candidate, str):
-            try:
-                candidate = Candidate.parse(candidate)
-            except UnsupportedCandidate as error:  # RFC 8839 5.1: ignored, and the others used
-                self._machine.counters["drop.candidate.unsupported"] += 1
-                _log.info("[%s] a candidate of the peer is ignored: %s", self._name, error)
-                return
-        self._machine.add_remote_candidate(candidate, self._now())
-        self._wake()
-
-    def send(self, data: Data, component: int = 1) -> bool:
-        """Send one datagram now. False when it was dropped for want of buffer space or by the operating
-        system, which `report().counters` counts: slow down.
-
-        Raises StateError before there is a path, IceFailed when there is none any more (closed, failed,
-        consent expired), ValueError for more than 65507 bytes.
-        """
-        route = self._machine.route(component)
-        if route is None or self._driver is None:
-            raise self._no_route(component)
-        payload = route.prefix + bytes(data) if route.prefix else data
-        if self._driver.send(route.socket, payload, route.address):
-            return True
-        if memoryview(data).nbytes > MAX_DATAGRAM - len(route.prefix):
-            raise ValueError(f"{memoryview(data).nbytes} bytes do not fit into a datagram: {MAX_DATAGRAM} do")
-        return False
-
-    def send_many(self, datagrams: Iterable[Data], component: int = 1) -> int:
-        """Send several datagrams in order and give the number of those that were sent: it stops at the first
-        that was dropped. Raises what `send` raises."""
-        sent = 0
-        for data in datagrams:
-            if not self.send(data, component):
-                break
-            sent += 1
-        return sent
-
-    async def recv(self) -> bytes:
-        """The next datagram of any component. Cancelling loses none. Raises IceFailed when ICE has failed,
-        once what came before is read, or the agent is closed; StateError while `on_data` is set."""
-        if self._on_data is not None:
-            self._check_receiving()
-        return (await self._inbox.get(self._check_receiving))[0]
-
-    async def recvfrom(self) -> tuple[bytes, int]:
-        """As `recv`, with the component."""
-        if self._on_data is not None:
-            self._check_receiving()
-        data, socket, _ = await self._inbox.get(self._check_receiving)
-        return data, self._machine.component_of(socket)
+        raise self._runtime.failure(self._machine.state_reason)
 
     def close(self) -> Awaitable[None]:
         """Close at once, and idempotently. All who wait are woken: `connect`, `gather` and `recv` raise
         IceFailed, the iterators end. Awaiting what it returns makes sure that the event loop, too, has let go
         of every socket; in a callback simply call it."""
-        if not self._closed:
-            self._closed = True
-            if self._driver is not None:
-                self._driver.close()
+        runtime = self._runtime
+        if not runtime.closed:
+            runtime.closed = True
+            self._network.close()
+            if self._names is not None:
+                self._names.cancel()
+            if runtime.driver is not None:
+                runtime.driver.close()
             else:
-                self._machine.close(self._now())
+                self._machine.close(runtime.now())
                 for event in self._machine.take_events():
                     self._on_event(event)
-            self._inbox.close()
+            for stream in self.streams:
+                stream.end()
             self._states.end()
-            self._candidates.end()
-            self._changed.notify()
-        return Closing(self._driver)
+            runtime.changed.notify()
+        return Closing(runtime.driver)
 
     async def __aenter__(self) -> Agent:
         return self
@@ -288,28 +244,23 @@ class Agent:
 
     # -- what is known ---------------------------------------------------------------------------------------
 
-    def candidates(self) -> AsyncIterator[Candidate | None]:
-        """Our candidates, from the first on, as they are found; None at the end of candidates (RFC 8838 13),
-        after which the iterator ends. When the agent is closed before, it ends without."""
-        return self._candidates.follow()
-
     def states(self) -> AsyncIterator[tuple[IceState, str]]:
         """States with their reasons: the present one, and each change until the agent is closed."""
         return self._states.follow(self._states.count - 1)
 
     @property
-    def local_description(self) -> Description:
-        """What the peer has to be told: credentials, options, and the candidates so far."""
-        return self._machine.local_description
+    def state_history(self) -> tuple[StateEntry, ...]:
+        """The states that the agent has been in, each with its time and reason; the latest `KEPT_STATES`."""
+        return tuple(self._history)
 
     @property
     def state(self) -> IceState:
-        """The W3C state."""
+        """The W3C state; of several streams that of the one which is worst off."""
         return self._machine.state
 
     @property
     def gathering_state(self) -> GatheringState:
-        """How far gathering is."""
+        """How far gathering is, in all streams together."""
         return self._machine.gathering_state
 
     @property
@@ -318,178 +269,135 @@ class Agent:
         return self._machine.role
 
     @property
-    def local_candidates(self) -> list[Candidate]:
-        """The candidates found so far."""
-        return self._machine.local_candidates
-
-    @property
-    def remote_candidates(self) -> list[Candidate]:
-        """The peer's candidates, signalled and peer-reflexive ones."""
-        return self._machine.remote_candidates
-
-    @property
-    def pairs(self) -> list[CandidatePair]:
-        """All pairs, best first."""
-        return self._machine.pairs
-
-    @property
-    def selected(self) -> CandidatePair | None:
-        """The pair that carries the data of component 1."""
-        return self._machine.selected_pair(1)
-
-    def selected_pair(self, component: int = 1) -> CandidatePair | None:
-        """The pair that carries the data of a component."""
-        return self._machine.selected_pair(component)
-
-    @property
     def decisions(self) -> tuple[Decision, ...]:
         """Which local addresses are used and which are left out, and why; empty before gathering."""
-        return self._selection.decisions
+        return self._network.selection.decisions
 
     def report(self) -> Report:
         """What was tried and what came back, for people and programs; no secret is in it."""
-        return self._machine.report(self._now())
+        return self._runtime.report()
 
     def get_stats(self) -> dict[str, dict[str, Any]]:
         """Statistics by the names of W3C webrtc-stats."""
-        return self._machine.stats(self._now())
+        return self._machine.stats(self._runtime.now())
 
     def __repr__(self) -> str:
-        return f"<fasticePy.Agent {self._name} {self.role} {self.state}>"
+        return f"<fasticePy.Agent {self._runtime.name} {self.role} {self.state}>"
 
     def __reduce__(self) -> str:
         raise TypeError("an Agent holds sockets and cannot be pickled or copied; its descriptions can")
 
-    # -- inside ----------------------------------------------------------------------------------------------
-
-    def _now(self) -> float:
-        return time.monotonic()
+    # -- starting --------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if self._closed:
+        runtime, options = self._runtime, self._options
+        if runtime.closed:
             raise IceFailed("the agent is closed", self.report())
-        if self._driver is not None:
-            if self._driver.loop is not asyncio.get_running_loop():
+        if runtime.driver is not None:
+            if runtime.driver.loop is not asyncio.get_running_loop():
                 raise StateError(
                     "the agent belongs to another event loop: it is used in the one that it began in"
                 )
             return
-        selection = select(host_addresses(), self._policy)
-        for decision in selection.decisions:
-            _log.debug("[%s] %s", self._name, decision)
-        driver = Driver(
+        if options.continual:
+            self._network.watch(self._network_changed)
+        try:
+            addresses = self._network.read()
+        except BaseException:
+            self._network.close()
+            raise
+        for decision in self.decisions:
+            log.debug("[%s] %s", runtime.name, decision)
+        families = frozenset(6 if ":" in address.host else 4 for address in addresses)
+        runtime.driver = Driver(
             self._machine,
             on_event=self._on_event,
-            on_data=self._data_received,
+            on_data=self._take_data if len(self.streams) > 1 else self.streams[0].take_data,
+            on_writable=self._writable,
             resolver=self._resolver,
-            ports=self._ports,
-            families=frozenset(6 if ":" in address else 4 for address in selection.addresses),
-            now=self._now,
+            # It opens its sockets when the first name is asked for or published, and not before: macOS asks the user
+            # for permission then (local network privacy).
+            mdns=None if options.mdns == "off" else MdnsHub.shared(),
+            ports=options.ports,
+            families=families,
+            dscp=options.dscp,
+            now=runtime.now,
         )
-        self._selection = selection
-        self._driver = driver
+        if any(rule.names for rule in options.rules):
+            self._names = NamesInRules(
+                options.rules,
+                self._resolver,
+                lambda rules: self._gather(addresses, rules),
+                families=families,
+            )
+        else:
+            self._gather(addresses, options.rules)
+
+    def _gather(self, addresses: Sequence[LocalAddress], rules: Sequence[Rewrite]) -> None:
+        """Everything is known that gathering needs."""
+        self._machine.set_advertise(rules)
         urls = [url for server in self.servers for url in server.parsed]
-        self._machine.gather([(address, 0) for address in selection.addresses], urls, self._now())
-        driver.wake()
+        self._machine.gather(addresses, urls, self._runtime.now())
+        self._runtime.wake()
 
-    def _wake(self) -> None:
-        if self._driver is not None:
-            self._driver.wake()
+    # -- the network -----------------------------------------------------------------------------------------
 
-    def _data_received(self, data: bytes, socket: int, address: Address) -> None:
-        """From the driver, for each datagram."""
-        on_data = self._on_data
-        if on_data is None:
-            if not self._inbox.put((data, socket, address)):
-                self._machine.counters["drop.data.unread"] += 1
-            return
-        if self._inbox.queue:
-            self._empty_inbox()
+    def _read_addresses(self) -> None:
+        """Tell the machine which addresses the host has now."""
         try:
-            on_data(data, self._machine.pair_for(socket, address))
-        except Exception as error:  # noqa: BLE001 - an application's mistake must not stop the agent
-            self._complain(error)
+            addresses = self._network.read()
+        except OSError as error:
+            log.warning("[%s] the addresses of this host cannot be read: %s", self._runtime.name, error)
+            return
+        self._machine.addresses_changed(addresses, self._runtime.now())
 
-    def _empty_inbox(self) -> None:
-        while self._inbox.queue and self._on_data is not None:
-            data, socket, address = self._inbox.pop()
-            self._call(self._on_data, data, self._machine.pair_for(socket, address))
+    def _network_changed(self) -> None:
+        if self._options.mdns != "off":
+            MdnsHub.shared().refresh()
+        self._read_addresses()
+        self._runtime.wake()
 
-    def _check_receiving(self) -> None:
-        """Raise when nothing will ever come to the inbox."""
-        if self._on_data is not None:
-            raise StateError("on_data is set: data goes there")
-        if self.state in _OVER:
-            raise self._failure(self.report())
+    # -- from the driver -------------------------------------------------------------------------------------
+
+    def _take_data(self, data: bytes, socket: int, address: Address) -> None:
+        self.streams[self._machine.stream_of(socket)].take_data(data, socket, address)
+
+    def _writable(self, socket: int) -> None:
+        if not self._runtime.closed:
+            self.streams[self._machine.stream_of(socket)].writable()
 
     def _on_event(self, event: Event) -> None:
-        if self._closed and not (isinstance(event, StateChanged) and event.state == "closed"):
+        if self._runtime.closed and not (isinstance(event, StateChanged) and event.state == "closed"):
             return
         match event:
             case StateChanged():
                 self._state_changed(event)
-            case CandidateGathered():
-                found = event.candidate
-                _log.debug("[%s] %s candidate %s %d", self._name, found.type, found.address, found.port)
-                self._candidates.append(event.candidate)
-                self._call(self.on_candidate, event.candidate)
-            case GatheringStateChanged():
-                self._gathering_changed(event.state)
-            case PairSelected():
-                word = "nominated" if event.nominated else "in use"
-                _log.info("[%s] component %d: %s %s", self._name, event.component, event.pair, word)
-                self._changed.notify()
-                self._call(self.on_selected, event.pair)
+            case CandidateGathered() | GatheringStateChanged() | PairSelected() | Restarted():
+                self.streams[event.stream].take_event(event)
             case ServerFinished():
                 if not event.ok:
-                    _log.info("[%s] server %s: %s", self._name, event.url, event.reason)
-                self._call(self.on_server, event)
+                    log.info("[%s] server %s: %s", self._runtime.name, event.url, event.reason)
+                self._runtime.call(self.on_server, event)
 
     def _state_changed(self, event: StateChanged) -> None:
-        if event.state == "failed":
-            report = self.report()
-            _log.info("[%s] failed: %s. %s", self._name, event.reason, report.conclusion)
-            _log.debug("[%s] %s", self._name, report)
-        else:
-            _log.info("[%s] %s: %s", self._name, event.state, event.reason)
-        self._states.append((event.state, event.reason))
-        self._changed.notify()
-        if event.state in _OVER:
-            self._inbox.wake_all()
-        self._call(self.on_state, event.state, event.reason)
-
-    def _gathering_changed(self, state: GatheringState) -> None:
-        self._changed.notify()
-        self._call(self.on_gathering_state, state)
-        if state == "complete" and not self._closed:
-            _log.info("[%s] gathered %d candidates", self._name, len(self.local_candidates))
-            self._candidates.append(None)
-            self._candidates.end()
-            self._call(self.on_candidate, None)
-
-    def _call(self, callback: Callable[..., object] | None, *arguments: object) -> None:
-        if callback is None:
+        self._stream_states[event.stream] = event.state
+        self.streams[event.stream].state_changed()
+        self._runtime.changed.notify()
+        state = worst_state(self._stream_states)
+        if state == self._history[-1].state:
             return
-        try:
-            callback(*arguments)
-        except Exception as error:  # noqa: BLE001 - an application's mistake must not stop the agent
-            self._complain(error)
+        if state == "failed":
+            report = self.report()
+            log.info("[%s] failed: %s. %s", self._runtime.name, event.reason, report.conclusion)
+            log.debug("[%s] %s", self._runtime.name, report)
+        else:
+            log.info("[%s] %s: %s", self._runtime.name, state, event.reason)
+        self._enter_state(event.at, state, event.reason)
+        self._runtime.call(self.on_state, state, event.reason)
+
+    def _enter_state(self, at: float, state: IceState, reason: str) -> None:
+        self._history.append(StateEntry(at, state, reason))
+        self._states.append((state, reason))
 
     def _complain(self, error: Exception) -> None:
-        context = {"message": f"a callback of {self!r} raised", "exception": error, "agent": self}
-        if self._driver is None:
-            _log.error("%s", context["message"], exc_info=error)
-        else:
-            self._driver.loop.call_exception_handler(context)
-
-    def _failure(self, report: Report) -> IceFailed:
-        if self._closed:
-            return IceFailed("the agent was closed", report)
-        return IceFailed(f"{self._machine.state_reason}: {report.conclusion}", report)
-
-    def _no_route(self, component: int) -> Exception:
-        if self.state in _OVER:
-            return self._failure(self.report())
-        if self.state in {"new", "checking"}:
-            return StateError(f"no path for component {component} yet: await connect() first")
-        return IceFailed(f"no path for component {component}: {self._machine.state_reason}", self.report())
+        self._runtime.complain(error)

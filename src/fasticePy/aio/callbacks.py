@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, overload
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, ParamSpec, Protocol, overload
 
 P = ParamSpec("P")
 
@@ -31,6 +31,39 @@ class Callback(Generic[P]):
     def __set__(self, instance: object, callback: Callable[P, object] | None) -> None:
         check_callback(self._name, callback)
         vars(instance)[self._name] = callback
+
+
+class WithStreams(Protocol):
+    """Who has streams, one at least."""
+
+    @property
+    def streams(self) -> Sequence[object]:
+        """The streams."""
+        ...
+
+
+class FirstStreamCallback(Generic[P]):
+    """A descriptor for a callback of the same name that the first of the instance's `streams` keeps."""
+
+    __slots__ = ("_name",)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> FirstStreamCallback[P]: ...
+    @overload
+    def __get__(self, instance: WithStreams, owner: type) -> Callable[P, object] | None: ...
+    def __get__(
+        self, instance: WithStreams | None, owner: type
+    ) -> FirstStreamCallback[P] | Callable[P, object] | None:
+        if instance is None:
+            return self
+        callback: Callable[P, object] | None = getattr(instance.streams[0], self._name)
+        return callback
+
+    def __set__(self, instance: WithStreams, callback: Callable[P, object] | None) -> None:
+        setattr(instance.streams[0], self._name, callback)
 
 
 def check_callback(name: str, callback: Callable[..., Any] | None) -> None:

@@ -23,7 +23,7 @@ from fasticePy.aio.resolver import Resolver
 from fasticePy.aio.tcp_endpoint import FIRST_FRAME_TIMEOUT, TcpConnection
 from fasticePy.aio.tcp_opening import TcpConnecting, TcpListener
 from fasticePy.aio.tcp_socket import open_listener
-from fasticePy.aio.udp_socket import open_udp_socket
+from fasticePy.aio.udp_socket import mark, open_udp_socket
 from fasticePy.ice.events import (
     CancelConnection,
     CloseSocket,
@@ -90,6 +90,11 @@ class Sender(Protocol):
     address: Address
     on_writable: Callable[[int], None] | None
 
+    @property
+    def blocked(self) -> bool:
+        """Whether `send` has found no room and `on_writable` is still to be called."""
+        ...
+
     def send(self, data: bytes | bytearray | memoryview, address: Address) -> bool:
         """Send at once, or not."""
         ...
@@ -112,7 +117,7 @@ class Driver:
     application data, `on_writable(socket)` is called when a socket that refused data takes it again; none may
     raise. `families` are those of which addresses of servers are looked up, `mdns` answers for names that end
     in `.local` and publishes ours (None: neither); `ports` is where sockets with port 0 are bound, UDP and
-    TCP. Times given to the machine are those of `now`.
+    TCP, and `dscp` (0 to 63) what their packets are marked with. Times given to the machine are those of `now`.
     """
 
     def __init__(
@@ -126,6 +131,7 @@ class Driver:
         ports: range | None = None,
         families: frozenset[int] = frozenset({4, 6}),
         on_writable: Callable[[int], None] | None = None,
+        dscp: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -136,6 +142,7 @@ class Driver:
         self._on_writable = on_writable
         self._names = Names(self, resolver, mdns, families=families)
         self._ports = ports
+        self._dscp = dscp
         self._ids = itertools.count(1)
         self._endpoints: dict[int, Sender] = {}
         self._connecting: dict[int, TcpConnecting] = {}
@@ -163,6 +170,11 @@ class Driver:
         if endpoint is None:
             return False
         return endpoint.send(data, address)
+
+    def blocked(self, socket: int) -> bool:
+        """Whether `send` has found no room in this socket, and `on_writable` will tell when there is some."""
+        endpoint = self._endpoints.get(socket)
+        return endpoint is not None and endpoint.blocked
 
     def datagram_received(self, socket: int, data: bytes, address: Address) -> None:
         """See `EndpointHandler`."""
@@ -293,6 +305,7 @@ class Driver:
 
     def _bind(self, address: Address) -> Sender:
         sock = open_udp_socket(address, ports=self._ports)
+        mark(sock, self._dscp)
         return open_endpoint(self.loop, next(self._ids), sock, self, self._machine.counters)
 
     def _listen(self, address: Address) -> Sender:
@@ -342,6 +355,7 @@ class Driver:
     def _connection(
         self, sock: socket.socket, peer: Address, *, first_frame: float | None = None
     ) -> TcpConnection:
+        mark(sock, self._dscp)
         connection = TcpConnection(
             self.loop, next(self._ids), sock, peer, self, self._machine.counters, first_frame=first_frame
         )

@@ -94,6 +94,11 @@ class Endpoint:
         return self._closed
 
     @property
+    def blocked(self) -> bool:
+        """Whether there was no room for a datagram, and `on_writable` is still to be called."""
+        return self._space is not None
+
+    @property
     def buffer_sizes(self) -> tuple[int, int]:
         """SO_RCVBUF and SO_SNDBUF as the operating system granted them, in its own way of counting bytes."""
         return (
@@ -232,6 +237,11 @@ class UdpEndpoint(Endpoint):
         self._lone = 0
         self._watching = False
         loop.add_reader(sock, self._readable)
+
+    @property
+    def blocked(self) -> bool:
+        """See `Endpoint`."""
+        return self._watching or self._space is not None
 
     def _stop_reading(self) -> None:
         self._loop.remove_reader(self._sock)

@@ -7,15 +7,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from fasticePy.machine import Address
+from fasticePy.ice import CandidatePair
 
 MAX_DATAGRAMS = 1024
 """Datagrams that wait for the application at most."""
 MAX_BYTES = 2 * 1024 * 1024
 """Bytes that wait for the application at most."""
 
-Datagram: TypeAlias = tuple[bytes, int, Address]
-"""Application data, the socket that it came in by, and where it came from."""
+Datagram: TypeAlias = tuple[bytes, int, CandidatePair | None]
+"""Application data, its component, and the pair that it came on, noted when it came: when it is read, its socket may
+be closed."""
 
 
 class Inbox:

@@ -123,6 +123,11 @@ class TcpConnection:
         return self._closed and self._open
 
     @property
+    def blocked(self) -> bool:
+        """Whether `send` has refused something for want of room, and `on_writable` is still to be called."""
+        return self._refused and not self._closed
+
+    @property
     def queued(self) -> int:
         """Bytes that the operating system has not taken yet, those that precede each packet among them."""
         return len(self._unsent)

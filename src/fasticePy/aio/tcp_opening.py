@@ -94,6 +94,11 @@ class TcpListener:
         """Connections that have said nothing yet."""
         return len(self._pending)
 
+    @property
+    def blocked(self) -> bool:
+        """Never: nothing can be sent from here."""
+        return False
+
     def send(self, data: bytes | bytearray | memoryview, address: Address) -> bool:
         """False: what is sent to a peer goes through the connection with it."""
         self._counters["drop.send.listener"] += 1

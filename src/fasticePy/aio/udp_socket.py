@@ -3,6 +3,7 @@ buffers."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -98,6 +99,18 @@ def check_ports(ports: range | None) -> range | None:
 def bound_address(sock: socket.socket) -> Address:
     """Where the socket is bound."""
     return from_sockaddr(sock.getsockname())
+
+
+def mark(sock: socket.socket, dscp: int | None) -> None:
+    """Ask routers to treat what leaves from here as this class (RFC 2474 3). Where the operating system does not allow
+    it, nothing is asked."""
+    if dscp is None:
+        return
+    with contextlib.suppress(OSError, AttributeError):  # Windows has IPV6_TCLASS from Python 3.8 on, or has not
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
 
 
 def _grow(sock: socket.socket, option: int, size: int) -> None:

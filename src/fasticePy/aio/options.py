@@ -1,0 +1,162 @@
+"""The options of an `Agent`: which there are, and which do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+from fasticePy.aio.advertise import as_rules
+from fasticePy.aio.interfaces import MAX_ADDRESSES, AddressPolicy, AddressTest, Exposure, Ipv6Choice
+from fasticePy.aio.servers import IceServer, ServerLike, as_servers
+from fasticePy.aio.udp_socket import check_ports
+from fasticePy.ice import Candidate, CandidateType, IceOptions, Timeouts
+from fasticePy.ice.candidate import TcpType
+from fasticePy.ice.rewrite import Rewrite
+
+Policy: TypeAlias = Literal["all", "relay"]
+MdnsMode: TypeAlias = Literal["resolve", "publish", "off"]
+TcpChoice: TypeAlias = bool | TcpType | Iterable[TcpType]
+
+MAX_DSCP = 63
+"""The largest DSCP: it has six bits (RFC 2474 3)."""
+
+_ALL_TYPES: frozenset[CandidateType] = frozenset({"host", "srflx", "relay"})
+_TCP: frozenset[TcpType] = frozenset({"active", "passive"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """What `Agent` is called with, checked. Raises ValueError or TypeError for what cannot be, and says what to
+    change."""
+
+    controlling: bool
+    servers: ServerLike | Iterable[ServerLike]
+    policy: Policy
+    interfaces: Sequence[str] | AddressTest | None
+    addresses: Sequence[str] | AddressTest | None
+    ports: range | None
+    include_loopback: bool
+    ipv4: bool
+    ipv6: bool | Ipv6Choice
+    exposure: Exposure
+    max_addresses: int = MAX_ADDRESSES
+    candidate_types: Iterable[CandidateType] | None
+    tcp: TcpChoice
+    mdns: MdnsMode
+    resolve_names: bool
+    advertise: Rewrite | str | Iterable[Rewrite | str]
+    local_candidate: Callable[[Candidate], Candidate | None] | None
+    lite: bool
+    streams: int
+    components: int
+    local_ufrag: str | None
+    local_pwd: str | None = field(repr=False)
+    nomination: str
+    renomination: bool
+    continual: bool
+    auto_restart: bool
+    timeouts: Timeouts | None
+    dscp: int | None
+
+    ice_servers: tuple[IceServer, ...] = field(init=False)
+    rules: tuple[Rewrite, ...] = field(init=False)
+    types: frozenset[CandidateType] = field(init=False)
+    tcp_types: frozenset[TcpType] = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_ports(self.ports)
+        _one_of("policy", self.policy, get_args(Policy))
+        _one_of("mdns", self.mdns, get_args(MdnsMode))
+        if self.dscp is not None and not 0 <= self.dscp <= MAX_DSCP:
+            raise ValueError(f"dscp is 0 to {MAX_DSCP}, not {self.dscp}: without the two bits that ECN has")
+        set_ = object.__setattr__
+        set_(self, "ice_servers", as_servers(self.servers))
+        set_(self, "rules", as_rules(self.advertise))
+        set_(self, "types", self._candidate_types())
+        set_(self, "tcp_types", self._tcp_types())
+        self._check_relay()
+        if self.lite:
+            self._check_lite()
+
+    @property
+    def address_policy(self) -> AddressPolicy:
+        """Which local addresses are used."""
+        return AddressPolicy(
+            interfaces=self.interfaces,
+            addresses=self.addresses,
+            include_loopback=self.include_loopback,
+            ipv4=self.ipv4,
+            ipv6=self.ipv6,
+            exposure=self.exposure,
+            max_addresses=self.max_addresses,
+        )
+
+    def machine_options(self, hook: Callable[[Candidate], Candidate | None] | None) -> IceOptions:
+        """What the machine has to know; `hook` sees its candidates before the peer does."""
+        return IceOptions(
+            controlling=self.controlling,
+            streams=self.streams,
+            components=self.components,
+            lite=self.lite,
+            local_ufrag=self.local_ufrag,
+            local_pwd=self.local_pwd,
+            candidate_types=self.types,
+            local_candidate=hook,
+            tcp=self.tcp_types,
+            mdns=self.mdns,
+            resolve_names=self.resolve_names,
+            continual=self.continual,
+            auto_restart=self.auto_restart,
+            nomination=self.nomination,
+            renomination=self.renomination,
+            timeouts=self.timeouts or Timeouts(),
+        )
+
+    def _candidate_types(self) -> frozenset[CandidateType]:
+        types = _ALL_TYPES if self.candidate_types is None else frozenset(self.candidate_types)
+        if unknown := types - _ALL_TYPES:
+            raise ValueError(f"candidate_types: {', '.join(sorted(unknown))} cannot be gathered")
+        if self.policy == "relay" or self.exposure == "relay":
+            types &= {"relay"}
+            if not types:
+                raise ValueError(
+                    "a relay-only agent with candidate_types without relay: leave one of them out"
+                )
+        return types
+
+    def _tcp_types(self) -> frozenset[TcpType]:
+        if isinstance(self.tcp, bool):
+            if self.lite:  # RFC 6544 4.2: a lite agent connects to nobody
+                return frozenset({"passive"}) if self.tcp else frozenset()
+            return _TCP if self.tcp else frozenset()
+        types: frozenset[TcpType] = frozenset((self.tcp,) if isinstance(self.tcp, str) else self.tcp)
+        if unknown := types - set(get_args(TcpType)):
+            raise ValueError(f"tcp: {', '.join(sorted(map(str, unknown)))} is none of active, passive and so")
+        return types
+
+    def _check_relay(self) -> None:
+        if "relay" not in (self.policy, self.exposure):
+            return
+        if not any(url.relay for server in self.ice_servers for url in server.parsed):
+            raise ValueError("a relay-only agent needs a relay: add a TURN server to servers")
+
+    def _check_lite(self) -> None:
+        """RFC 8445 2.5: a lite agent has host candidates and answers."""
+        if self.ice_servers:
+            raise ValueError(
+                "a lite agent asks no servers: leave servers out, or lite if others cannot reach it"
+            )
+        if "host" not in self.types:
+            raise ValueError("a lite agent has host candidates only: leave policy and candidate_types out")
+        if self.mdns == "publish":
+            raise ValueError('a lite agent is for everybody to reach: leave mdns="publish" out')
+        if self.tcp_types - {"passive"}:
+            raise ValueError("a lite agent connects to nobody: of tcp it can have passive only")
+        if self.nomination == "continuous" or self.renomination:
+            raise ValueError("a lite agent nominates nothing anew: leave nomination and renomination out")
+
+
+def _one_of(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is one of {', '.join(choices)}, not {value!r}")
