@@ -180,6 +180,19 @@ def test_the_old_generation_is_dropped_after_a_while():
     assert len(pair.left.agent._session.checklists.lists) == 1
 
 
+def test_a_second_restart_while_the_old_generation_lingers():
+    pair = ice_pair()
+    pair.connect()
+    for number in (1, 2):
+        pair.left.agent.restart(pair.sim.now)
+        pair.sim.run_until(lambda number=number: settled(pair, number), 5)
+    pair.sim.run_for(LINGER)
+    for agent in pair.agents:
+        assert agent.streams[0].previous is None
+        assert len(agent._session.checklists.lists) == 1
+        assert all(len(path.vouchers) == 1 for path in agent._session.paths.by_key.values())
+
+
 def test_a_restart_during_gathering_and_before_the_peer_is_known():
     pair = ice_pair()
     pair.left.socket_delay = 0.5

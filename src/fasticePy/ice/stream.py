@@ -214,8 +214,8 @@ class Stream:
         dead = self._dead or self.state in ("failed", "disconnected")
         self._dead = False
         self._session.outbox.timers.cancel(self._auto_restart)
-        timers = self._session.outbox.timers
-        timers.cancel(self._linger)
+        self._session.outbox.timers.cancel(self._linger)
+        self._linger = None
         self.engine = self._new_engine(generation)
         if old.selector.any_selected or self.previous is None:
             replaced, self.previous = self.previous, old
@@ -227,7 +227,7 @@ class Stream:
         if self._gathered is not None:
             # on the same sockets, which NATs and firewalls know; unless nothing came through them any more
             self.engine.gather(*self._gathered, now, fresh=dead)
-        if self.previous is not None and not self.previous.selector.any_selected:
+        if not self.previous.selector.any_selected:
             self._drop_previous(now)
         self._derive(reason, now)
 
