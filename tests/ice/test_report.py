@@ -55,15 +55,15 @@ def test_no_remote_candidate():
 
 def test_only_remote_candidates_that_are_of_no_use():
     """As with a browser's mDNS names: they came, and it is told why they do not count."""
-    script = scripted(timeouts=Timeouts(patience=1.0))
+    script = scripted(timeouts=Timeouts(patience=1.0), mdns="off")
     script.gather()
     script.set_credentials()
     for name in ("6e1b7e2c-11aa-4f5e-9d2c-2f9a2c3d4e5f.local", "0e1b7e2c-11aa-4f5e-9d2c-2f9a2c3d4e5f.local"):
         script.agent.add_remote_candidate(script.peer.candidate(address=(name, 5000)), 0.0)
     script.sim.run_for(2)
     assert conclusion(script) == (
-        "None of the peer's candidates can be used (host 6e1b7e2c-11aa-4f5e-9d2c-2f9a2c3d4e5f.local:5000: not an IP "
-        "address: names are not resolved and 1 more), and no check of it came."
+        "None of the peer's candidates can be used (host 6e1b7e2c-11aa-4f5e-9d2c-2f9a2c3d4e5f.local:5000: an mDNS "
+        "name, and mDNS is off and 1 more), and no check of it came."
     )
 
 

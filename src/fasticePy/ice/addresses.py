@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +23,8 @@ class LocalAddress:
     cost: int = 0
     """What it costs to send there, 0 to 999, as browsers signal it in `network-cost`: a wire costs nothing, a mobile
     network a lot."""
+    hidden: bool = False
+    """Packets may leave from it, but nobody may learn it (RFC 8828 5.2, modes 3 and 4)."""
 
     @classmethod
     def of(cls, address: LocalAddress | Address) -> LocalAddress:
@@ -97,6 +101,15 @@ def unreachable(base: str, server: str) -> str | None:
     if is_link_local(base) and not is_link_local(server):
         return LINK_ONLY
     return None
+
+
+def mentions(hosts: Iterable[str]) -> re.Pattern[str]:
+    """A pattern that finds these addresses in a text, with or without a scope, and not within longer ones. Group 1 is
+    the address."""
+    alternatives = "|".join(re.escape(host) for host in sorted(hosts, key=len, reverse=True))
+    return re.compile(
+        rf"(?<![0-9A-Za-z.:])({alternatives})(?:%[\w.-]*\w)?(?![0-9A-Za-z]|\.[0-9]|::|:[0-9A-Fa-f]*:)"
+    )
 
 
 def address_text(address: Address) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from fasticePy.ice.candidate import Candidate
@@ -136,7 +136,8 @@ class PairSelected(Event):
 
     component: int
     pair: CandidatePair
-    route: Route
+    route: Route = field(repr=False)
+    """For the driver: it has numeric addresses, also of those who hide behind names."""
     nominated: bool
     stream: int = 0
 

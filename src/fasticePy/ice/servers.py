@@ -63,6 +63,8 @@ class Ask:
     server: Server
     base: Base
     address: Address
+    shown: Address
+    """The base as others may see it."""
     transaction: Transaction | None = None
     timer: Timer | None = None
     mapped: Address | None = None
@@ -74,7 +76,7 @@ class Ask:
     @property
     def name(self) -> str:
         """For the record."""
-        return f"{address_text(self.base.address)} -> {address_text(self.address)}"
+        return f"{address_text(self.shown)} -> {address_text(self.address)}"
 
 
 class ServerObserver(Protocol):
@@ -239,7 +241,7 @@ class ServerQueries:
     def _ask(self, server: Server, address: Address, base: Base, now: float) -> None:
         if base.transport != "udp":
             return
-        ask = Ask(server, base, address)
+        ask = Ask(server, base, address, self._session.shown(base.address))
         reason = unreachable(base.address[0], address[0])
         if reason is not None:
             server.result.outcomes.append((ask.name, reason))
@@ -359,7 +361,7 @@ class ServerQueries:
         if mapped == ask.mapped:
             return
         self._session.outbox.count("gathering.mapping-changed")
-        text = f"the mapping of {address_text(ask.base.address)} changed to {address_text(mapped)}"
+        text = f"the mapping of {address_text(ask.shown)} changed to {address_text(mapped)}"
         self._session.record.add(now, "server", ask.server.result.url, text)
         ask.mapped = mapped
         self._observer.mapped(ask, mapped, now)
@@ -385,7 +387,7 @@ class ServerQueries:
             ServerFinished(
                 at=now,
                 url=url,
-                base=ask.base.address,
+                base=ask.shown,
                 ok=mapped is not None,
                 reason=reason,
                 mapped=mapped,

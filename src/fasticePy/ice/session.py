@@ -5,17 +5,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fasticePy.ice.addresses import is_loopback
 from fasticePy.ice.candidate import FoundationTable
 from fasticePy.ice.checklist import ChecklistSet
+from fasticePy.ice.concealment import Concealment
 from fasticePy.ice.credentials import Credentials
-from fasticePy.ice.events import PublishName, Role
+from fasticePy.ice.events import Role
 from fasticePy.ice.options import IceOptions
 from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.paths import Paths
 from fasticePy.ice.record import Record
 from fasticePy.ice.renomination import Renomination
-from fasticePy.machine import Outbox, Rng
+from fasticePy.ice.rewrite import Rewrite
+from fasticePy.machine import Address, Outbox, Rng
 from fasticePy.stun import IntegrityKey
 from fasticePy.stun.transaction import Transactions
 
@@ -36,9 +37,11 @@ class Session:
     tiebreaker: int
     pacing: float
     """Ta in seconds: the larger of ours and the peer's (RFC 8839 5.5)."""
+    concealment: Concealment
+    """What may be seen of our addresses."""
+    advertise: tuple[Rewrite, ...] = ()
+    """The rewrite rules, with numeric addresses."""
     foundations: FoundationTable = field(default_factory=FoundationTable)
-    concealed: dict[str, str] = field(default_factory=dict)
-    """Addresses of ours that hide behind a name (mDNS), and the name."""
 
     @classmethod
     def create(cls, options: IceOptions, rng: Rng, pacer: Pacer, outbox: Outbox) -> Session:
@@ -55,6 +58,8 @@ class Session:
             controlling=options.controlling,
             tiebreaker=random_tiebreaker(rng),
             pacing=options.timeouts.pacing,
+            concealment=Concealment(outbox, rng),
+            advertise=options.advertise,
         )
 
     @property
@@ -70,16 +75,9 @@ class Session:
         """After a 487 (RFC 8445 7.2.5.1)."""
         self.tiebreaker = random_tiebreaker(self.rng)
 
-    def conceal(self, host: str, now: float) -> None:
-        """Hide an address of ours behind a name, once for all streams and generations (mDNS)."""
-        if self.options.mdns != "publish" or host in self.concealed or is_loopback(host):
-            return
-        name = self.concealed[host] = random_name(self.rng)
-        self.outbox.emit(PublishName(at=now, name=name, address=host.partition("%")[0]))
-
-    def shown(self, host: str) -> str:
-        """How an address appears in what others may see: statistics, events, reports."""
-        return self.concealed.get(host, host)
+    def shown(self, address: Address) -> Address:
+        """How an address of ours appears in what others may see: events, statistics, report and record."""
+        return (self.concealment.shown(address[0]), address[1])
 
     def uniform(self, low: float, high: float) -> float:
         """A random number between the two."""
@@ -115,12 +113,3 @@ class Generation:
 def random_tiebreaker(rng: Rng) -> int:
     """64 random bits (RFC 8445 16.1)."""
     return int.from_bytes(rng(8), "big")
-
-
-def random_name(rng: Rng) -> str:
-    """A host name for one address: UUID version 4 and `.local` (draft-ietf-mmusic-mdns-ice-candidates 3.1.1)."""
-    raw = bytearray(rng(16))
-    raw[6] = raw[6] & 0x0F | 0x40
-    raw[8] = raw[8] & 0x3F | 0x80
-    text = raw.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}.local"

@@ -23,7 +23,7 @@ def statistics(
     now: float,
 ) -> dict[str, dict[str, Any]]:
     """One dict for each candidate, each pair and the transport, by its `id`; times are seconds of the agent's clock."""
-    reflexive = [pair.local for pair in pairs if pair.local.type == "prflx"]
+    others = [pair.local for pair in pairs]  # peer-reflexive ones, and those that are told to nobody
     transport = {
         "id": "transport",
         "type": "transport",
@@ -34,7 +34,7 @@ def statistics(
         "selectedCandidatePairId": None if selected is None else _pair_id(selected),
     }
     entries = [
-        *(_candidate("local-candidate", candidate, now) for candidate in [*local, *reflexive]),
+        *(_candidate("local-candidate", candidate, now) for candidate in [*others, *local]),
         *(_candidate("remote-candidate", candidate, now) for candidate in remote),
         *(_pair(pair, session.paths, now) for pair in pairs),
         transport,
@@ -43,12 +43,22 @@ def statistics(
 
 
 def _candidate_id(kind: str, candidate: Candidate) -> str:
-    return f"{kind}-{candidate.component}-{candidate.type}-{candidate.address}-{candidate.port}"
+    return f"{kind}-{candidate.component}-{candidate.type}-{_place(candidate)}"
+
+
+def _place(candidate: Candidate) -> str:
+    """What tells a candidate from others of its kind: concealed ones have foundations of their own."""
+    hidden = _address(candidate) is None
+    return f"{candidate.foundation if hidden else candidate.address}-{candidate.port}"
+
+
+def _address(candidate: Candidate) -> str | None:
+    """None where nobody may see it, as W3C has it."""
+    return None if candidate.address in ("0.0.0.0", "::") else candidate.address
 
 
 def _pair_id(pair: CandidatePair) -> str:
-    host, port = pair.destination
-    return f"candidate-pair-{pair.component}-{pair.socket}-{host}-{port}"
+    return f"candidate-pair-{pair.component}-{pair.socket}-{_place(pair.remote)}"
 
 
 def _candidate(kind: str, candidate: Candidate, now: float) -> dict[str, Any]:
@@ -56,7 +66,7 @@ def _candidate(kind: str, candidate: Candidate, now: float) -> dict[str, Any]:
         "id": _candidate_id(kind, candidate),
         "type": kind,
         "timestamp": now,
-        "address": candidate.address,
+        "address": _address(candidate),
         "port": candidate.port,
         "protocol": candidate.transport,
         "candidateType": candidate.type,
