@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from fasticePy.errors import StateError
 from fasticePy.ice import advertising
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import Candidate
@@ -13,6 +14,7 @@ from fasticePy.ice.connections import Connection, Connections
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.description import Description
 from fasticePy.ice.events import GatheringState, IceState, Role, RoleChanged, Route
+from fasticePy.ice.offer_lines import StreamFacts
 from fasticePy.ice.options import IceOptions
 from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.pair import CandidatePair
@@ -64,18 +66,8 @@ class IceAgent(RootMachine):
         self._connections = Connections(self._session, self._sockets)
         self._resolutions = Resolutions(self._outbox)
         self._checker = Checker(self._session)
-        self.streams = tuple(
-            Stream(
-                index,
-                self._session,
-                self._checker,
-                self._sockets,
-                self._connections,
-                self._resolutions,
-                self,
-            )
-            for index in range(options.streams)
-        )
+        self._gathered: tuple[Sequence[LocalAddress], Sequence[ServerUrl]] | None = None
+        self.streams: list[Stream] = [self._new_stream(index) for index in range(options.streams)]
         """The data streams, for those who look closer; what applications need is here."""
         self._paths = self._session.paths.by_key
         self._closed = False
@@ -94,6 +86,7 @@ class IceAgent(RootMachine):
         local = [LocalAddress.of(address) for address in addresses]
         for stream in self.streams:
             stream.gather(local, servers, now)
+        self._gathered = (local, servers)
 
     def set_advertise(self, rules: Iterable[Rewrite]) -> None:
         """The rewrite rules (`IceOptions.advertise`) once their host names are resolved (`Rewrite.resolved`), for the
@@ -105,6 +98,8 @@ class IceAgent(RootMachine):
         candidates are gathered (`IceOptions.continual` says whether that goes on once ICE has concluded)."""
         if not self._closed:
             local = [LocalAddress.of(address) for address in addresses]
+            if self._gathered is not None:
+                self._gathered = (local, self._gathered[1])
             for stream in self.streams:
                 stream.addresses_changed(local, now)
             self._session.concealment.withdraw(now, frozenset(address.host for address in local))
@@ -145,6 +140,51 @@ class IceAgent(RootMachine):
     def connection_closed(self, socket: int, reason: str, now: float) -> None:
         """A connection has ended that was not closed by `CloseSocket`; `reason` is in words."""
         self._connections.closed(socket, self._session.concealment.scrub(reason), now)
+
+    # -- streams ---------------------------------------------------------------------------------------------------
+
+    def add_stream(self, now: float) -> int:
+        """One more stream, as an offer adds it in the middle of a session (RFC 8839 4.4.3); gives its number. It
+        gathers at once if the others do or did. Raises StateError when the agent is closed, ValueError when there are
+        too many."""
+        if self._closed:
+            raise StateError("the agent is closed")
+        if len(self.streams) >= MAX_STREAMS:
+            raise ValueError(f"more than {MAX_STREAMS} streams are not possible")
+        stream = self._new_stream(len(self.streams))
+        self.streams.append(stream)
+        if self._gathered is not None:
+            stream.gather(*self._gathered, now)
+        return stream.index
+
+    def close_stream(self, stream: int, now: float) -> None:
+        """A stream was removed or rejected: its pairs and transactions are dropped and its sockets closed
+        (RFC 8839 4.4.3). The others go on; the number is not used again."""
+        self.streams[stream].close(now)
+
+    def facts(
+        self, stream: int = 0, *, mid: str | None = None, transport: Literal["udp", "tcp"] | None = None
+    ) -> StreamFacts:
+        """What `Negotiation` needs to know of a stream for the next offer or answer."""
+        engine = self.streams[stream].engine
+        return StreamFacts.from_pairs(
+            self.description_of(stream),
+            [self.selected_pair(component, stream) for component in range(1, self.options.components + 1)],
+            checklist=engine.checklist.state,
+            controlling=self._session.controlling,
+            components=self.options.components,
+            mid=mid,
+            transport=transport,
+        )
+
+    def pairs_of(self, stream: int) -> list[CandidatePair]:
+        """The pairs of a stream's latest generation, best first."""
+        return list(self.streams[stream].engine.checklist.pairs)
+
+    def _new_stream(self, index: int) -> Stream:
+        return Stream(
+            index, self._session, self._checker, self._sockets, self._connections, self._resolutions, self
+        )
 
     # -- the peer --------------------------------------------------------------------------------------------------
 
@@ -433,4 +473,6 @@ class IceAgent(RootMachine):
 
 def worst_state(states: Sequence[IceState]) -> IceState:
     """The state of a session whose streams have these."""
-    return min(states, key=_WORST_FIRST.index)
+    # one that was closed by itself says nothing about the others
+    alive = [state for state in states if state != "closed"]
+    return min(alive, key=_WORST_FIRST.index, default="closed")

@@ -294,8 +294,13 @@ class Stream:
 
     def close(self, now: float) -> None:
         """End everything at once."""
+        if self.state == "closed":
+            return
+        timers = self._session.outbox.timers
+        timers.cancel(self._linger)
+        timers.cancel(self._auto_restart)
         for engine in list(self.engines()):
-            engine.stop(now)
+            self._drop(engine, now)
         self.previous = None
         self._set_state("closed", "closed by the application", now)
 
