@@ -126,6 +126,8 @@ class Engine:
             return "failed"
         selector = self.selector
         if not selector.all_selected:
+            if self.tcp.reopening:
+                return "disconnected"
             pairs = bool(self.checklist.pairs) or selector.worked
             started = self.generation.remote is not None and pairs
             return "checking" if started else "new"

@@ -43,7 +43,8 @@ def statistics(
 
 
 def _candidate_id(kind: str, candidate: Candidate) -> str:
-    return f"{kind}-{candidate.component}-{candidate.type}-{_place(candidate)}"
+    transport = "" if candidate.tcptype is None else f"-tcp-{candidate.tcptype}"
+    return f"{kind}-{candidate.component}{transport}-{candidate.type}-{_place(candidate)}"
 
 
 def _place(candidate: Candidate) -> str:
@@ -69,6 +70,7 @@ def _candidate(kind: str, candidate: Candidate, now: float) -> dict[str, Any]:
         "address": _address(candidate),
         "port": candidate.port,
         "protocol": candidate.transport,
+        "tcpType": candidate.tcptype,
         "candidateType": candidate.type,
         "priority": candidate.priority,
         "foundation": candidate.foundation,

@@ -290,6 +290,11 @@ class TcpPairs:
             self._session.outbox.timers.cancel(lost.timer)
         return lost
 
+    @property
+    def reopening(self) -> bool:
+        """Whether a selected connection is lost and may come back."""
+        return bool(self._lost)
+
     def awaits(self, component: int) -> bool:
         """Whether the selected connection of a component is lost and may come back."""
         return component in self._lost
