@@ -27,6 +27,7 @@ import pytest
 import fasticePy as ice
 from fasticePy.aio.interfaces import AddressPolicy, InterfaceAddress, InterfaceKind, Selection
 from fasticePy.aio.resolver import Lookup, LookupHandler
+from fasticePy.aio.watch import NetworkWatcher
 from fasticePy.machine import Address
 from fasticePy.server import StunServer
 
@@ -79,6 +80,14 @@ def use_host(patch: pytest.MonkeyPatch, described: Sequence[str]) -> None:
         patch.setattr(module, "host_addresses", lambda: list(entries))
     for module in _modules_with("select"):
         patch.setattr(module, "select", select_here)
+
+    def read() -> list[InterfaceAddress]:
+        return list(entries)
+
+    def no_netlink() -> socket.socket:
+        raise OSError("this host has no netlink")
+
+    patch.setattr(NetworkWatcher, "shared", lambda: NetworkWatcher(read=read, open_netlink=no_netlink))
 
 
 def _modules_with(name: str) -> list[Any]:
