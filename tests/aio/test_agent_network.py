@@ -66,7 +66,7 @@ def hosts(agent: Agent) -> set[str]:
 
 
 def test_a_new_address_makes_a_candidate_at_once(run, agent, network) -> None:
-    """8838-10: gathering goes on; the iterator and on_candidate hear of it after the end of candidates."""
+    """8838-14: a continual agent goes on gathering; iterator and on_candidate hear of it after the end."""
 
     async def body() -> None:
         a = agent(controlling=True, **OPTIONS)
@@ -235,7 +235,7 @@ def test_a_hook_that_fails_leaves_candidates_out_and_is_reported(run, agent, ans
 
 
 def test_hidden_addresses_are_used_and_not_told(run, agent, network, stun_server) -> None:
-    """8828-5: mode 3 sends from the default address and does not tell it when it is private."""
+    """8828-1: mode 3 sends from the default address and does not tell it when it is private."""
 
     async def body() -> None:
         network.found = [loopback("127.0.0.1", default=True)]

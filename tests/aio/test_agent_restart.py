@@ -48,7 +48,7 @@ def moved(agent: Agent, description: Description) -> bool:
 
 
 def test_a_restart_of_ours_makes_the_peer_restart_and_data_moves_over(run, pair) -> None:
-    """8445-42, 8838-13: a new description at once; on_restart on both sides, then candidates, then their end."""
+    """8445-53, 8838-13: a new description at once; on_restart on both sides, then candidates, then their end."""
 
     async def body() -> None:
         p = await pair().connect()
@@ -74,7 +74,7 @@ def test_a_restart_of_ours_makes_the_peer_restart_and_data_moves_over(run, pair)
 
 
 def test_nothing_is_lost_while_a_restart_goes_on(run, pair) -> None:
-    """8445-42: the old pair carries data in both directions until the new one does, and beyond."""
+    """8445-53: the old pair carries data in both directions until the new one does, and beyond."""
 
     async def body() -> None:
         p = await pair().connect()
@@ -119,7 +119,7 @@ def test_data_flows_on_the_old_pair_while_the_peer_knows_nothing(run, pair) -> N
 
 
 def test_both_at_once_and_again(run, pair) -> None:
-    """8445-42: crossing restarts converge, as often as one likes."""
+    """8445-53: crossing restarts converge, as often as one likes."""
 
     async def body() -> None:
         p = await pair().connect()
@@ -185,7 +185,7 @@ def test_a_restart_while_gathering(run, pair, stun_server) -> None:
 
 
 def test_a_failed_agent_is_brought_back_by_a_restart(run, pair) -> None:
-    """8445-42: W3C: from `failed` to `checking`; data can be received again."""
+    """8445-53: W3C: from `failed` to `checking`; data can be received again."""
 
     async def body() -> None:
         p = pair(timeouts=Timeouts(patience=0.0))
@@ -248,7 +248,7 @@ def test_an_iterator_that_is_being_read_ends_with_a_restart(run, agent, stun_ser
 
 
 def test_addresses_are_read_anew_for_a_restart(run, pair, monkeypatch) -> None:
-    """8445-42: a restart is for when the network has changed."""
+    """8445-53: a restart is for when the network has changed."""
     found = [InterfaceAddress(interface="lo", address="127.0.0.1", prefix=8, kind="loopback")]
     monkeypatch.setattr("fasticePy.aio.network.host_addresses", lambda: list(found))
 

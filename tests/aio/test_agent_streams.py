@@ -28,7 +28,7 @@ async def connected(agent: Any, **options: Any) -> tuple[Agent, Agent]:
 
 
 def test_each_stream_has_a_path_and_data_of_its_own(run, agent) -> None:
-    """8445-24: streams of one session, each with credentials, candidates and a checklist."""
+    """8839-23: streams of one session, each with credentials, candidates and a checklist."""
 
     async def body() -> None:
         a, b = await connected(agent, streams=3)
@@ -165,7 +165,7 @@ def test_closing_ends_what_streams_wait_for(run, agent) -> None:
 
 
 def test_data_on_a_pair_of_ones_choice(run, agent, stun_server) -> None:
-    """8445-46: any valid pair may carry data; what is not valid may not."""
+    """8445-57: any valid pair may carry data; what is not valid may not."""
 
     async def body() -> None:
         a, b = await connected(agent, addresses=["127.0.0.1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -15,6 +16,7 @@ import pytest
 from fasticePy import __version__
 from fasticePy.cli.command import ExitCode
 from fasticePy.cli.peer import FEATURES, CommandError, Peer, agent_options, timeouts
+from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.options import Timeouts
 from fasticePy.server import StunServer
 
@@ -109,7 +111,8 @@ def test_commands_before_start(name: str) -> None:
         {"cmd": "send", "data": "too early"},
         {"cmd": "send", "hex": "no hex"},
         {"cmd": "send"},
-        {"cmd": "restart"},
+        {"cmd": "restart", "ufrag": "a", "pwd": "b"},
+        {"cmd": "restart", "ufrag": 7},
         {"cmd": "start", "role": "controlled"},
         {"cmd": "unknown"},
     ],
@@ -133,13 +136,12 @@ def test_a_command_that_fails_leaves_the_peer_running(command: dict[str, Any]) -
     [
         ({"role": "chairman"}, "role"),
         ({"role": None}, "role"),
-        ({"lite": True}, "lite"),
-        ({"mdns": True}, "mdns"),
-        ({"mdns": "query"}, "mdns"),
+        ({"lite": True, "urls": [{"url": "stun:127.0.0.1"}]}, "lite"),
+        ({"mdns": "loudly"}, "mdns"),
+        ({"mdns": ["query"]}, "mdns"),
         ({"tcp_mux_port": 0}, "tcp_mux_port"),
-        ({"continual": True}, "continual"),
-        ({"auto_restart": True}, "auto_restart"),
-        ({"network_types": ["tcp4"]}, "network_types"),
+        ({"tcp_mux_port": 65536, "network_types": ["tcp4"]}, "tcp_mux_port"),
+        ({"tcp_mux_port": True, "network_types": ["tcp4"]}, "tcp_mux_port"),
         ({"network_types": ["udp5"]}, "network_types"),
         ({"network_types": "udp4"}, "network_types"),
         ({"candidate_types": ["host", "guest"]}, "candidate_types"),
@@ -166,24 +168,77 @@ def test_what_is_not_built_or_nonsense_is_refused_at_start(keys: dict[str, Any],
     run(main())
 
 
-def test_a_network_type_among_others_is_left_out_with_a_word() -> None:
-    words: list[str] = []
-    options = agent_options({"role": "controlled", "network_types": ["udp6", "tcp6"]}, words.append)
-    assert (options["ipv4"], options["ipv6"]) == (False, True)
-    assert len(words) == 1
-    assert "tcp6" in words[0]
+@pytest.mark.parametrize(
+    ("keys", "families", "tcp", "kept"),
+    [
+        (["udp4"], (True, False), (), None),
+        (["udp4", "udp6"], (True, True), (), None),
+        (["udp4", "tcp4"], (True, False), ("active",), None),
+        (["udp4", "udp6", "tcp4", "tcp6"], (True, True), ("active",), None),
+        (["tcp6"], (False, True), ("active",), {"tcp6"}),
+        (["udp4", "tcp6"], (True, True), ("active",), {"udp4", "tcp6"}),
+    ],
+)
+def test_network_types_are_translated(keys, families, tcp, kept) -> None:
+    options = agent_options({"role": "controlled", "network_types": keys})
+    assert (options["ipv4"], options["ipv6"]) == families
+    assert options["tcp"] == tcp
+    keep = options.get("local_candidate")
+    assert (keep is None) == (kept is None)
+    if keep is not None:
+        offered = {
+            transport + family: Candidate.parse(f"1 1 {transport} 1 {address} 9 typ host{more}")
+            for transport, more in (("udp", ""), ("tcp", " tcptype active"))
+            for family, address in (("4", "192.0.2.1"), ("6", "2001:db8::1"))
+        }
+        assert {name for name, candidate in offered.items() if keep(candidate) is not None} == kept
+
+
+@pytest.mark.parametrize(
+    ("keys", "options"),
+    [
+        ({"tcp_mux_port": 0}, {"tcp": ("active", "passive")}),
+        ({"tcp_mux_port": 0, "lite": True}, {"tcp": ("passive",)}),
+        ({"lite": True}, {"tcp": ()}),
+        ({"tcp_mux_port": 4100}, {"tcp": ("passive",), "ports": range(4100, 4101)}),
+    ],
+    ids=str,
+)
+def test_ports_of_tcp_are_translated(keys: dict[str, Any], options: dict[str, Any]) -> None:
+    found = agent_options({"role": "controlled", "network_types": ["tcp4"], **keys})
+    assert {name: found[name] for name in options} == options
+
+
+def test_a_name_is_kept_whatever_its_family() -> None:
+    keep = agent_options({"role": "controlled", "network_types": ["udp4", "tcp6"]})["local_candidate"]
+    name = "0f0e0d0c-0b0a-4908-8706-050403020100.local"
+    assert keep(Candidate.parse(f"1 1 udp 1 {name} 9 typ host")) is not None
+
+
+def test_choices_of_start_are_passed_on() -> None:
+    options = agent_options(
+        {"role": "controlled", "mdns": "query", "lite": True, "continual": True, "auto_restart": True}
+    )
+    assert (options["mdns"], options["lite"]) == ("resolve", True)
+    assert (options["continual"], options["auto_restart"]) == (True, True)
+    assert agent_options({"role": "controlled", "mdns": True})["mdns"] == "publish"
 
 
 def test_defaults_of_start() -> None:
-    options = agent_options({"role": "controlling"}, pytest.fail)
+    options = agent_options({"role": "controlling"})
     assert options == {
         "controlling": True,
         "servers": [],
         "include_loopback": False,
         "candidate_types": frozenset({"host", "srflx", "relay"}),
         "timeouts": Timeouts(),
+        "mdns": "off",
+        "lite": False,
+        "continual": False,
+        "auto_restart": False,
         "ipv4": True,
         "ipv6": False,
+        "tcp": (),
     }
 
 
@@ -300,6 +355,85 @@ def test_echo_can_be_off_and_stats_are_told() -> None:
         assert stats["report"]["state"] in ("connected", "completed")
         await a.close()
         await b.close()
+
+    run(main())
+
+
+def pass_on(source: Events, start: int, target: Peer) -> int:
+    """Hand what was printed from `start` on to the other side; where to go on."""
+    for event in source[start:]:
+        if event["event"] == "local":
+            target.handle({"cmd": "remote", "ufrag": event["ufrag"], "pwd": event["pwd"]})
+        elif event["event"] == "candidate":
+            target.handle({"cmd": "remote_candidate", "sdp": event["sdp"]})
+        elif event["event"] == "gathering_done":
+            target.handle({"cmd": "remote_gathering_done"})
+    return len(source)
+
+
+def test_a_restart_of_one_side_makes_the_other_one_restart() -> None:
+    """8445-53: a new `local`, then candidates, then gathering_done, on both sides."""
+
+    async def main() -> None:
+        (a, a_events), (b, b_events) = await connected_pair()
+        seen = [len(a_events), len(b_events)]
+        starts = list(seen)
+        a.handle({"cmd": "restart", **CREDENTIALS})
+
+        def moved(events: Events) -> bool:
+            return events.of("local")[-1]["ufrag"] in events.of("selected")[-1]["local"]
+
+        while not (len(b_events.of("local")) == 2 and moved(a_events) and moved(b_events)):
+            seen[0] = pass_on(a_events, seen[0], b)
+            seen[1] = pass_on(b_events, seen[1], a)
+            await asyncio.sleep(0.002)
+        for events, start in ((a_events, starts[0]), (b_events, starts[1])):
+            names = [event["event"] for event in events[start:]]
+            order = [name for name in names if name in ("local", "candidate", "gathering_done")]
+            assert order == ["local", "candidate", "gathering_done"]
+            assert not events.of("error")
+        assert a_events.of("local")[-1] == {"event": "local", **CREDENTIALS}
+        a.handle({"cmd": "send", "data": "after"})
+        await a_events.until(lambda events: any(event["data"] == "echo:after" for event in events.of("data")))
+        await a.close()
+        await b.close()
+
+    run(main())
+
+
+def test_connects_over_tcp_alone() -> None:
+    """6544-1: active at one side, passive at the other, and no UDP candidate at either."""
+
+    async def main() -> None:
+        a, b = make_peer(), make_peer()
+        start(a[0], network_types=["tcp4"])
+        start(b[0], "controlled", network_types=["tcp4"], tcp_mux_port=0)
+        seen = [0, 0]
+        while not (is_up(a[1]) and is_up(b[1])):
+            seen[0] = pass_on(a[1], seen[0], b[0])
+            seen[1] = pass_on(b[1], seen[1], a[0])
+            await asyncio.sleep(0.002)
+        for _, events in (a, b):
+            assert all(" tcp " in event["sdp"] for event in events.of("candidate"))
+        a[0].handle({"cmd": "send", "data": "x"})
+        await a[1].until(lambda events: events.of("data"))
+        assert a[1].of("data")[0]["data"] == "echo:x"
+        await a[0].close()
+        await b[0].close()
+
+    run(main())
+
+
+def test_a_fixed_port_is_listened_on() -> None:
+    async def main() -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        peer, events = make_peer()
+        start(peer, network_types=["tcp4"], tcp_mux_port=port)
+        await events.until(lambda events: events.of("gathering_done"))
+        assert [f" 127.0.0.1 {port} typ host" in event["sdp"] for event in events.of("candidate")] == [True]
+        await peer.close()
 
     run(main())
 

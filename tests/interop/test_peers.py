@@ -54,15 +54,52 @@ def test_notices_that_the_other_side_has_gone(
 
 
 @pytest.mark.parametrize(
-    ("scenario", "a", "b"), [("lite_b", "fasticepy", "pion"), ("lite_a", "pion", "fasticepy")]
+    ("scenario", "a", "b"),
+    [
+        *(("lite_b", a, "fasticepy") for a in ("fasticepy", "aioice", "pion")),
+        *(("lite_a", "fasticepy", b) for b in ("fasticepy", "aioice", "pion")),
+        ("lite_b", "fasticepy", "pion"),
+        ("lite_a", "pion", "fasticepy"),
+    ],
 )
 def test_connects_to_a_lite_agent(
     harness: ModuleType, commands: Any, stun_url: str, scenario: str, a: str, b: str
 ) -> None:
+    """8445-16: either side may be the lite one, whoever wrote it. aioice has no lite agent."""
     play(harness, commands, stun_url, scenario, a, b)
+
+
+WITH_PION = [("fasticepy", "fasticepy"), ("fasticepy", "pion"), ("pion", "fasticepy")]
+"""aioice has no restart, no ICE-TCP and no names of its own."""
+
+
+@pytest.mark.parametrize(("a", "b"), WITH_PION)
+@pytest.mark.parametrize("scenario", ["restart", "tcp", "mdns"])
+def test_restarts_and_other_kinds_of_candidates(
+    harness: ModuleType, commands: Any, stun_url: str, scenario: str, a: str, b: str
+) -> None:
+    """8445-53, 6544-1, mdns-1: restarts of both sides, TCP active and passive, names in place of addresses."""
+    play(harness, commands, stun_url, scenario, a, b)
+
+
+@pytest.mark.parametrize("b", ["fasticepy", "pion"])
+def test_data_flows_during_a_restart(harness: ModuleType, commands: Any, stun_url: str, b: str) -> None:
+    """8445-53: on the old pair, in both directions, before the peer has heard of the restart. When pion restarts it
+    loses what is under way, so it plays the other side only."""
+    play(harness, commands, stun_url, "restart_media", "fasticepy", b)
+
+
+def test_nothing_is_lost_in_a_restart(harness: ModuleType, commands: Any, stun_url: str) -> None:
+    """8445-53: the move from the old pair to the new one included."""
+    play(harness, commands, stun_url, "restart_stream", "fasticepy", "fasticepy")
+
+
+def test_connects_by_names_alone(harness: ModuleType, commands: Any, stun_url: str) -> None:
+    """mdns-1, mdns-6: no address is signalled."""
+    play(harness, commands, stun_url, "mdns_only", "fasticepy", "fasticepy")
 
 
 def test_connects_over_ipv6(harness: ModuleType, commands: Any, stun_url: str) -> None:
     """pion never gathers ::1, so aioice is the other side."""
-    for a, b in (("fasticepy", "aioice"), ("aioice", "fasticepy")):
+    for a, b in (("fasticepy", "fasticepy"), ("fasticepy", "aioice"), ("aioice", "fasticepy")):
         play(harness, commands, stun_url, "ipv6", a, b)

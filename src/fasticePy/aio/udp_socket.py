@@ -106,7 +106,7 @@ def mark(sock: socket.socket, dscp: int | None) -> None:
     it, nothing is asked."""
     if dscp is None:
         return
-    with contextlib.suppress(OSError, AttributeError):  # Windows has IPV6_TCLASS from Python 3.8 on, or has not
+    with contextlib.suppress(OSError, AttributeError):  # IPV6_TCLASS: not on every system
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
         else:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fasticePy._version import __version__
@@ -26,13 +27,12 @@ from fasticePy.ice.events import ServerFinished
 from fasticePy.ice.options import Timeouts
 from fasticePy.ice.pair import CandidatePair
 
-FEATURES = ("trickle", "srflx", "ipv6", "consent", "timeouts", "stats")
+FEATURES = ("restart", "lite", "trickle", "mdns", "tcp", "srflx", "ipv6", "consent", "timeouts", "stats")
 """What of the protocol's optional features is built; a harness leaves out the scenarios of the others."""
 
 ECHO = b"echo:"
 _NETWORKS = ("udp4", "udp6", "tcp4", "tcp6")
 _CANDIDATE_TYPES = ("host", "srflx", "relay")
-_NOT_BUILT = ("lite", "mdns", "continual", "auto_restart")
 
 
 class CommandError(Exception):
@@ -109,7 +109,7 @@ class Peer:
     def _start(self, command: Mapping[str, Any]) -> None:
         if self._agent is not None:
             raise CommandError("already started")
-        agent = Agent(**agent_options(command, self.error))
+        agent = Agent(**agent_options(command))
         self._agent = agent
         self._echo = bool(command.get("echo", True))
         agent.on_candidate = self._candidate
@@ -117,8 +117,8 @@ class Peer:
         agent.on_state = self._state
         agent.on_selected = self._selected
         agent.on_server = self._server
-        local = agent.local_description
-        self._emit({"event": "local", "ufrag": local.ufrag, "pwd": local.pwd})
+        agent.on_restart = self._restarted
+        self._local(agent.local_description)
         self._gathering = asyncio.ensure_future(agent.gather())
 
     def _remote(self, agent: Agent, command: Mapping[str, Any]) -> None:
@@ -143,7 +143,7 @@ class Peer:
         self._emit({"event": "sent", "n": len(data)})
 
     def _restart(self, agent: Agent, command: Mapping[str, Any]) -> None:
-        raise CommandError("not built yet")
+        agent.restart(command.get("ufrag"), command.get("pwd"))
 
     def _stats(self, agent: Agent, command: Mapping[str, Any]) -> None:
         self._emit({"event": "stats", "stats": agent.get_stats(), "report": agent.report().to_dict()})
@@ -158,6 +158,13 @@ class Peer:
     }
 
     # -- events
+
+    def _local(self, description: Description) -> None:
+        self._emit({"event": "local", "ufrag": description.ufrag, "pwd": description.pwd})
+
+    def _restarted(self, description: Description) -> None:
+        self._servers.clear()
+        self._local(description)
 
     def _candidate(self, candidate: Candidate | None) -> None:
         if candidate is not None:
@@ -194,29 +201,32 @@ class Peer:
                 self.error(f"echo: {error}")
 
 
-def agent_options(command: Mapping[str, Any], warn: Callable[[str], None]) -> dict[str, Any]:
-    """The options of `fasticePy.Agent` that a `start` command asks for; `warn` hears of those that it can do without.
-
-    Raises `CommandError` for what is not built, so that nothing is taken silently, and for nonsense.
-    """
+def agent_options(command: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `fasticePy.Agent` that a `start` command asks for. Raises `CommandError` for nonsense, so that
+    nothing is taken silently."""
     if command.get("role") not in ("controlling", "controlled"):
         raise CommandError(f"bad role {command.get('role')!r}")
-    for name in _NOT_BUILT:
-        if command.get(name):
-            raise CommandError(f"{name} is not built yet")
-    if command.get("tcp_mux_port") is not None:
-        raise CommandError("tcp_mux_port: ICE over TCP is not built yet")
     options: dict[str, Any] = {
         "controlling": command["role"] == "controlling",
         "servers": _servers(command),
         "include_loopback": bool(command.get("include_loopback", False)),
         "candidate_types": _choice(command, "candidate_types", _CANDIDATE_TYPES, _CANDIDATE_TYPES),
+        "mdns": _mdns(command.get("mdns")),
+        **{name: bool(command.get(name, False)) for name in ("lite", "continual", "auto_restart")},
         "timeouts": timeouts(command.get("timeouts") or {}),
-        **_networks(command, warn),
+        **_networks(command),
     }
     optional = {"interfaces": "interfaces", "ips": "addresses", "ufrag": "local_ufrag", "pwd": "local_pwd"}
     options.update({option: command[key] for key, option in optional.items() if command.get(key)})
     return options
+
+
+def _mdns(wish: object) -> str:
+    if wish == "query":
+        return "resolve"
+    if wish is not None and not isinstance(wish, bool):
+        raise CommandError(f"bad mdns {wish!r}")
+    return "publish" if wish else "off"
 
 
 def timeouts(wishes: Mapping[str, Any]) -> Timeouts:
@@ -264,14 +274,38 @@ def _servers(command: Mapping[str, Any]) -> list[IceServer]:
     return servers
 
 
-def _networks(command: Mapping[str, Any], warn: Callable[[str], None]) -> dict[str, bool]:
+def _networks(command: Mapping[str, Any]) -> dict[str, Any]:
+    """Address families and TCP: the agent has one choice of families, so what is left is taken from the candidates."""
     wanted = _choice(command, "network_types", _NETWORKS, ("udp4",))
-    usable = {name for name in wanted if name.startswith("udp")}
-    if not usable:
-        raise CommandError("network_types: ICE over TCP is not built yet")
-    for name in sorted(wanted - usable):
-        warn(f"network_types: {name} is not built yet and is left out")
-    return {"ipv4": "udp4" in usable, "ipv6": "udp6" in usable}
+    transports, families = {name[:3] for name in wanted}, {name[3:] for name in wanted}
+    options: dict[str, Any] = {"ipv4": "4" in families, "ipv6": "6" in families, "tcp": ()}
+    port = command.get("tcp_mux_port")
+    if "tcp" in transports:
+        options.update(_tcp(port, lite=bool(command.get("lite", False))))
+    elif port is not None:
+        raise CommandError("tcp_mux_port: network_types has no tcp4 or tcp6")
+    if "udp" not in transports or len(wanted) < len(transports) * len(families):
+        options["local_candidate"] = partial(_of_networks, wanted)
+    return options
+
+
+def _tcp(port: object, *, lite: bool) -> dict[str, Any]:
+    if port is None:
+        return {"tcp": () if lite else ("active",)}
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+        raise CommandError(f"bad tcp_mux_port {port!r}")
+    if (
+        port
+    ):  # the range is for connections that we open, too, and they would have to share the listener's port
+        return {"tcp": ("passive",), "ports": range(port, port + 1)}
+    return {"tcp": ("passive",) if lite else ("active", "passive")}
+
+
+def _of_networks(wanted: frozenset[str], candidate: Candidate) -> Candidate | None:
+    """The candidate, if it is of a wanted transport and family; a name's family is not known."""
+    named = candidate.address.endswith(".local")
+    families = ("4", "6") if named else ("6",) if ":" in candidate.address else ("4",)
+    return candidate if any(candidate.transport + family in wanted for family in families) else None
 
 
 def _choice(

@@ -23,6 +23,8 @@ from typing import Any, TypeAlias
 Event: TypeAlias = dict[str, Any]
 
 UP = ("connected", "completed")
+STREAM_LENGTH = 200
+"""Datagrams that each side sends during the restart of `restart_stream`."""
 LATE = 7.0
 """Seconds by which one side of `late_a` and `late_b` learns of the other later."""
 
@@ -254,6 +256,12 @@ def _mdns(setup: Setup, servers: Servers) -> None:
         del side["ips"]
 
 
+def _mdns_only(setup: Setup, servers: Servers) -> None:
+    _mdns(setup, servers)
+    for side in (setup.a, setup.b):
+        side["include_loopback"] = False  # no name hides those addresses
+
+
 def _ipv6(setup: Setup, servers: Servers) -> None:
     setup.need("ipv6")
     for side in (setup.a, setup.b):
@@ -293,8 +301,10 @@ _CHANGES: dict[str, Callable[[Setup, Servers], None]] = {
     "lite_b": _lite_b,
     "restart": _restart,
     "restart_media": _restart,
+    "restart_stream": _restart,
     "tcp": _tcp,
     "mdns": _mdns,
+    "mdns_only": _mdns_only,
     "ipv6": _ipv6,
     "srflx": _srflx,
     "relay": _relay("turn"),
@@ -338,11 +348,8 @@ def _play(name: str, a: Peer, b: Peer, setup: Setup) -> str:
     took = time.monotonic() - begun
     ping(a, b, "one")
     _check_selected(name, a)
-    if name == "restart":
-        for _ in range(2):
-            _play_restart(a, b)
-    if name == "restart_media":
-        _play_restart_media(a, b)
+    for restart in _RESTARTS.get(name, ()):
+        restart(a, b)
     if name == "consent":
         return _play_consent(a, b)
     codes = (a.close(), b.close())
@@ -415,6 +422,39 @@ def _play_restart_media(a: Peer, b: Peer) -> None:
         text = f"mid-{sender.name}"
         sender.send("send", data=text)
         receiver.wait_data(text, 2.0)
+
+
+def _play_restart_stream(a: Peer, b: Peer) -> None:
+    """One side restarts, the other one follows, and none of the datagrams that both send all the while is lost."""
+    before = len(a.events("local")), len(b.events("local"))
+    a.send("restart")
+    for number in range(STREAM_LENGTH):
+        for peer in (a, b):
+            peer.send("send", data=f"{number}-{peer.name}")
+        time.sleep(0.005)
+    for peer, count in zip((a, b), before, strict=True):
+        if len(peer.events("local")) != count + 1:
+            raise ScenarioError(f"{peer.name}: {len(peer.events('local')) - count} restarts instead of one")
+    for sender, receiver in ((a, b), (b, a)):
+        sent = {f"{number}-{sender.name}" for number in range(STREAM_LENGTH)}
+        end = time.monotonic() + 5
+        while lost := sent - {event["data"] for event in receiver.events("data")}:
+            if time.monotonic() > end:
+                raise ScenarioError(
+                    f"{receiver.name}: {len(lost)} of {STREAM_LENGTH} datagrams were lost: {lost}"
+                )
+            time.sleep(0.05)
+    for peer in (a, b):
+        fragments = [event["ufrag"] for event in peer.events("local")]
+        if fragments[-1] not in peer.events("selected")[-1]["local"]:
+            raise ScenarioError(f"{peer.name}: data does not travel on a pair of the new generation")
+
+
+_RESTARTS: dict[str, Sequence[Callable[[Peer, Peer], None]]] = {
+    "restart": (_play_restart, _play_restart),
+    "restart_media": (_play_restart_media,),
+    "restart_stream": (_play_restart_stream,),
+}
 
 
 def _play_consent(a: Peer, b: Peer) -> str:
