@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ChecklistState: TypeAlias = Literal["running", "completed", "failed"]
 
+SIBLINGS_WAIT = 1.5
+"""How long (seconds) frozen pairs wait for the check of a pair with their foundation: two retransmissions."""
+
 
 class Checklist:
     """The pairs of one stream, best first, and its queue of triggered checks."""
@@ -132,13 +135,13 @@ class ChecklistSet:
             if pair.state == "frozen" and pair.foundation == foundation:
                 pair.state = "waiting"
 
-    def next_check(self) -> CandidatePair | None:
+    def next_check(self, now: float = float("-inf")) -> CandidatePair | None:
         """The pair to check now, taken from the lists in turn; None when there is nothing to do in any of them
-        (RFC 8445 6.1.4.2)."""
+        (RFC 8445 6.1.4.2), or not before `next_thaw`."""
         for _ in self.lists:
             checklist = self.lists[self._turn % len(self.lists)]
             self._turn += 1
-            if (pair := self._next_of(checklist)) is not None:
+            if (pair := self._next_of(checklist, now)) is not None:
                 return pair
         return None
 
@@ -155,22 +158,36 @@ class ChecklistSet:
         """Pairs that are Waiting or In-Progress: the load in the formula of the RTO (RFC 8445 14.3)."""
         return sum(pair.state in ("waiting", "in-progress") and not pair.retired for pair in self.pairs())
 
-    def _next_of(self, checklist: Checklist) -> CandidatePair | None:
+    def next_thaw(self, now: float) -> float | None:
+        """When a check that is under way holds frozen pairs back no longer; None when there are none."""
+        if not any(pair.state == "frozen" and not pair.retired for pair in self.pairs()):
+            return None
+        busy = (pair for pair in self.pairs() if pair.state == "in-progress" and not pair.retired)
+        ends = (_siblings_wait(pair) for pair in busy)
+        return min((at for at in ends if now < at < float("inf")), default=None)
+
+    def _next_of(self, checklist: Checklist, now: float) -> CandidatePair | None:
         if checklist.triggered:  # also once Completed: a nomination that moves is followed
             return checklist.triggered.popleft()
         if checklist.state != "running":
             return None
         candidates = [pair for pair in checklist.pairs if not pair.retired]
         if not any(pair.state == "waiting" for pair in candidates):
-            self._thaw(candidates)
+            self._thaw(candidates, now)
         return next((pair for pair in candidates if pair.state == "waiting"), None)
 
-    def _thaw(self, candidates: list[CandidatePair]) -> None:
-        # RFC 8445 6.1.4.2: a Frozen pair whose foundation nobody checks right now becomes Waiting
+    def _thaw(self, candidates: list[CandidatePair], now: float) -> None:
+        # RFC 8445 6.1.4.2: a Frozen pair whose foundation nobody checks right now becomes Waiting. A check that stays
+        # without an answer ends after 39.5 s only, and by then the peer's checks, for which ours have to open the
+        # way through a firewall, have ended as well: so it does not hold its siblings back for so long.
         busy = {
             pair.foundation
             for pair in self.pairs()
-            if pair.state in ("waiting", "in-progress") and not pair.retired
+            if not pair.retired
+            and (
+                pair.state == "waiting"
+                or (pair.state == "in-progress" and now < _siblings_wait(pair))
+            )
         }
         for pair in candidates:
             if pair.state == "frozen" and pair.foundation not in busy:
@@ -214,3 +231,7 @@ class ChecklistSet:
 
     def _list_of(self, pair: CandidatePair) -> Checklist:
         return next(checklist for checklist in self.lists if pair in checklist.pairs)
+
+
+def _siblings_wait(pair: CandidatePair) -> float:
+    return float("inf") if pair.started_at is None else pair.started_at + SIBLINGS_WAIT

@@ -61,7 +61,15 @@ class Owner:
 class Checker:
     """Sends the checks of all checklists of a session, one every Ta, triggered ones first."""
 
-    __slots__ = ("_checklists", "_last_at", "_owners", "_session", "_tick_timer", "loopback_only")
+    __slots__ = (
+        "_checklists",
+        "_last_at",
+        "_owners",
+        "_session",
+        "_thaw_timer",
+        "_tick_timer",
+        "loopback_only",
+    )
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -69,6 +77,7 @@ class Checker:
         self._owners: dict[Checklist, Owner] = {}
         self._last_at = float("-inf")
         self._tick_timer: Timer | None = None
+        self._thaw_timer: Timer | None = None
         self.loopback_only = True
         """All pairs stay on this host: the process-wide floor, which protects NATs, is not needed."""
 
@@ -105,6 +114,7 @@ class Checker:
     def stop(self) -> None:
         """Send no more checks."""
         self._session.outbox.timers.cancel(self._tick_timer)
+        self._session.outbox.timers.cancel(self._thaw_timer)
         for checklist in list(self._owners):
             self.unregister(checklist)
 
@@ -215,14 +225,22 @@ class Checker:
             self._send_next(now)
 
     def _send_next(self, now: float) -> None:
-        pair = self._checklists.next_check()
+        pair = self._checklists.next_check(now)
         if pair is None:
+            self._thaw_later(now)
             return
         checklist = next(each for each in self._checklists.lists if pair in each.pairs)
         self._last_at = now
         self.send(pair, checklist, now)
         if self._checklists.has_work():
             self._schedule(now + self._session.pacing, self._tick)
+
+    def _thaw_later(self, now: float) -> None:
+        at = self._checklists.next_thaw(now)
+        if at is not None:
+            timers = self._session.outbox.timers
+            timers.cancel(self._thaw_timer)
+            self._thaw_timer = timers.schedule(at, self.wake)
 
     def _cancel(self, pair: CandidatePair, now: float) -> None:
         if pair.transaction is not None:
