@@ -9,7 +9,7 @@ import pytest
 from ice_harness import scripted
 from ice_servers import gathering, honest
 
-from fasticePy.ice import Limits, Timeouts
+from fasticePy.ice import Limits, NeedAddresses, Timeouts
 
 
 def pairs_limit() -> None:
@@ -128,6 +128,18 @@ def server_addresses_limit() -> None:
     assert run.agent.counters["server-address.ignored"] == 7
 
 
+def remote_names_limit() -> None:
+    script = scripted(limits=Limits(remote_names=2))
+    script.gather()
+    script.set_credentials()
+    for number in range(5):
+        name = f"{number}e1b7e2c-11aa-4f5e-9d2c-2f9a2c3d4e5f.local"
+        script.agent.add_remote_candidate(script.peer.candidate(address=(name, 5000)), 0.0)
+    script.settle()
+    assert len(script.events(NeedAddresses)) == 2
+    assert all("more than 2 names" in why for _, why in script.agent.report(0.0).ignored_candidates)
+
+
 def record_limit() -> None:
     script = scripted(limits=Limits(record=10))
     script.gather()
@@ -142,6 +154,7 @@ TESTS: dict[str, list[Callable[[], None]]] = {
     "remote_candidates": [remote_candidates_limit, held_candidates_limit],
     "early_checks": [early_checks_limit],
     "validated_addresses": [validated_addresses_limit, validated_addresses_limit_and_the_right_path],
+    "remote_names": [remote_names_limit],
     "servers": [servers_limit],
     "server_addresses": [server_addresses_limit],
     "record": [record_limit],

@@ -112,7 +112,9 @@ def test_a_name_is_asked_for_once():
     add(script, first, second, replace(first, port=4242))
     assert len(questions(script)) == 1
     answer(script, ADDRESS)
-    assert sorted(pair.destination[1] for pair in script.agent.pairs) == sorted([first.port, second.port, 4242])
+    assert sorted(pair.destination[1] for pair in script.agent.pairs) == sorted(
+        [first.port, second.port, 4242]
+    )
     add(script, replace(second, port=4243))  # it is known by now
     assert len(questions(script)) == 1
     assert len(script.agent.pairs) == 4
@@ -165,7 +167,9 @@ def test_names_that_are_not_looked_up(name, options, reason):
 def test_other_names_are_resolved_when_that_is_wanted():
     """`resolve_names`: the first usable address of each family, as they come."""
     script = ready(
-        resolve_names=True, agent_addresses=("10.0.0.1", "2001:db8::1"), peer_addresses=(ADDRESS, "2001:db8::2")
+        resolve_names=True,
+        agent_addresses=("10.0.0.1", "2001:db8::1"),
+        peer_addresses=(ADDRESS, "2001:db8::2"),
     )
     add(script, named(script, "Peer.Example."))
     (question,) = questions(script)
@@ -259,15 +263,16 @@ def test_nothing_fails_while_a_name_is_looked_up():
 
 
 def test_nomination_waits_for_what_a_name_may_bring():
-    """A path may be nominated that is worse than the one that comes; not before the time for that is over."""
-    script = ready(controlling=True, timeouts=Timeouts(nomination_direct=3.0))
-    add(script, script.peer.candidate(type="srflx"), named(script), None)
+    """As for any candidate that may still come, a relayed path is not made final before the time for that is over."""
+    script = ready(controlling=True, timeouts=Timeouts(nomination_relay=3.0))
+    add(script, script.peer.candidate(type="relay"), named(script), None)
     script.peer.answer(script.peer.next_check())
     script.sim.run_for(1)
-    assert not any(pair.nominated or pair.nominating for pair in script.agent.pairs)
+    (pair,) = script.agent.pairs
+    assert pair.valid
+    assert not pair.nominating
     script.agent.resolution_failed(questions(script)[0].request, "nobody answered", script.now)
-    script.settle()
-    assert script.agent.pairs[0].nominating
+    assert pair.nominating
 
 
 def test_a_driver_that_says_nothing_is_given_up():
@@ -442,10 +447,14 @@ def test_relayed_candidates_are_not_paired_with_names():
     host = Candidate("1", 1, "udp", 99, "10.0.0.1", 5000, "host")
     relay = replace(host, type="relay", related_address="10.0.0.1", related_port=5000)
     hidden = replace(host, address=NAME)
-    assert not _fit(LocalCandidate(relay, 1, ("10.0.0.1", 5000)), hidden, ADDRESS)
-    assert _fit(LocalCandidate(relay, 1, ("10.0.0.1", 5000)), replace(host, address=ADDRESS), ADDRESS)
-    assert _fit(LocalCandidate(host, 1, ("10.0.0.1", 5000)), hidden, ADDRESS)
-    assert _fit(LocalCandidate(hidden, 1, ("10.0.0.1", 5000)), replace(relay, address=ADDRESS), ADDRESS)
+
+    def fit(own: Candidate, remote: Candidate) -> bool:
+        return _fit(LocalCandidate(own, 1, ("10.0.0.1", 5000)), remote, ADDRESS, connected=False)
+
+    assert not fit(relay, hidden)
+    assert fit(relay, replace(host, address=ADDRESS))
+    assert fit(host, hidden)
+    assert fit(hidden, replace(relay, address=ADDRESS))
 
 
 def test_a_name_costs_no_packet_to_anybody_else():

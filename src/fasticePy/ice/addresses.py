@@ -107,9 +107,8 @@ def mentions(hosts: Iterable[str]) -> re.Pattern[str]:
     """A pattern that finds these addresses in a text, with or without a scope, and not within longer ones. Group 1 is
     the address."""
     alternatives = "|".join(re.escape(host) for host in sorted(hosts, key=len, reverse=True))
-    return re.compile(
-        rf"(?<![0-9A-Za-z.:])({alternatives})(?:%[\w.-]*\w)?(?![0-9A-Za-z]|\.[0-9]|::|:[0-9A-Fa-f]*:)"
-    )
+    # a port may follow: behind IPv6 without brackets it looks like more of the address
+    return re.compile(rf"(?<![0-9A-Za-z.:])({alternatives})(?:%[\w.-]*\w)?(?![0-9A-Za-z]|\.[0-9])")
 
 
 def address_text(address: Address) -> str:

@@ -153,7 +153,7 @@ def _asked(
 ) -> tuple[Candidate | None, str]:
     """What the application makes of a candidate, or None and the reason: nothing that it does ends the session."""
     try:
-        changed = hook(candidate)
+        changed: object = hook(candidate)  # whatever its types say
         if changed is None:
             return None, UNWANTED
         if not isinstance(changed, Candidate):

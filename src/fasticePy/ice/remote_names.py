@@ -52,6 +52,11 @@ def objection(host: str, options: IceOptions) -> str | None:
     return None
 
 
+def is_ipv6(host: str) -> bool:
+    """Whether a numeric address is of IPv6."""
+    return ":" in host
+
+
 class NamesObserver(Protocol):
     """Who takes the results."""
 
@@ -168,14 +173,16 @@ class RemoteNames:
             else:
                 name.objections.append(f"it stands for what cannot be used ({reason})")
         hosts = list(dict.fromkeys(hosts))
-        families = [":" in host for host in hosts]
-        if name.host.endswith(".local") and len(set(families)) < len(families):
+        if name.host.endswith(".local") and len({is_ipv6(host) for host in hosts}) < len(hosts):
             # 3.2.2 of the draft: a name of an ICE agent is for one address
             name.objections.append("it has more than one address of a family, so none is used")
             return ()
-        known = {":" in host for host in name.hosts}
-        fresh = {":" in host: host for host in reversed(hosts)}
-        return tuple(host for host in hosts if ":" in host not in known and fresh[":" in host] == host)
+        taken = {is_ipv6(host) for host in name.hosts}
+        fresh: dict[bool, str] = {}
+        for host in hosts:
+            if is_ipv6(host) not in taken:
+                fresh.setdefault(is_ipv6(host), host)
+        return tuple(fresh.values())
 
     def _objection_to(self, host: str) -> str | None:
         if (reason := refusal(host)) is not None:
