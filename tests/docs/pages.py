@@ -5,6 +5,7 @@ What a comment above a block may say:
 - `<!-- setup: pair -->`: what the block finds ready, see `tests/docs/guide_world.py`; several with commas.
 - `<!-- not run: why -->`: the block is compiled and not run, for the reason given.
 - `<!-- output -->` above a `text` block: exactly what the Python block before it prints; `...` stands for any text.
+- `<!-- only: linux, why -->`: the block does this on one system only (`sys.platform`), and is skipped elsewhere.
 - `<!-- host: name kind address[, ...] -->`: the host has these addresses only, and sockets cannot be opened on them.
 """
 
@@ -24,7 +25,7 @@ PAGES = (
 
 _FENCE = re.compile(r"^```(\S*)\s*$")
 _COMMENT = re.compile(r"^<!--\s*(.*?)\s*-->$")
-_KNOWN_MARKS = ("setup", "not run", "output", "host")
+_KNOWN_MARKS = ("setup", "not run", "output", "host", "only")
 
 
 @dataclass(frozen=True)

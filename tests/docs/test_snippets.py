@@ -14,6 +14,7 @@ import inspect
 import io
 import re
 import shlex
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, redirect_stdout
@@ -95,6 +96,9 @@ def check_python(block: Block, patch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("block", PYTHON, ids=ids(PYTHON))
 def test_snippet(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform, _, why = block.marks.get("only", "").partition(",")
+    if platform and sys.platform != platform:
+        pytest.skip(f"on {platform} only: {why.strip()}")
     fault = check_python(block, monkeypatch)
     assert not fault, fault
 
