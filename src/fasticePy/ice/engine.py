@@ -299,6 +299,8 @@ class Engine:
         socket = local.socket if connection is None else connection.socket
         if destination == local.base or self.checklist.find(socket, destination) is not None:
             return None
+        if local.candidate.tcptype is not None and self.tcp.knows(local, destination):
+            return None
         pair = CandidatePair(local, remote, destination, 0, self.generation.stream)
         if connection is not None:
             self.tcp.heard(pair, connection)
@@ -421,7 +423,11 @@ class Engine:
 
     def _learn_from(self, check: InboundCheck, now: float) -> None:
         """RFC 8445 7.3.1.3 to 7.3.1.5."""
-        pair = self.checklist.find(check.socket, check.address) or self._learn_pair(check, now)
+        pair = (
+            self.checklist.find(check.socket, check.address)
+            or self.tcp.adopt(check.socket, now)
+            or self._learn_pair(check, now)
+        )
         if pair is None:
             return
         pair.requests_received += 1
@@ -434,10 +440,16 @@ class Engine:
             if not check.use_candidate:
                 return
             pair.retired = False  # the peer moves its nomination to a pair that we gave up
+        if pair.state == "succeeded" and not self._consents(pair, now):
+            pair.state = "waiting"  # it worked long ago: only a new answer allows to send on it (RFC 7675 5.1)
         self._checker.trigger(pair, self.checklist, now)
         if check.use_candidate and not self.session.controlling:
             self.selector.peer_nominates(pair, now)
         self._changed("a check of the peer came", now)
+
+    def _consents(self, pair: CandidatePair, now: float) -> bool:
+        expiry = self.session.options.timeouts.consent_expiry
+        return pair.consent_at is not None and now - pair.consent_at < expiry
 
     def _learn_pair(self, check: InboundCheck, now: float) -> CandidatePair | None:
         local = self._local_at(check.socket)
@@ -558,6 +570,11 @@ class Engine:
         self.tcp.connect(pair, now)
 
     # -- what becomes of connections (TcpObserver) -----------------------------------------------------------------
+
+    def nomination_lost(self, component: int, now: float) -> None:
+        """See `TcpObserver`."""
+        self._reopen(component)
+        self._checker.wake(now)
 
     def tcp_changed(self, reason: str, now: float) -> None:
         """See `TcpObserver`."""

@@ -19,7 +19,7 @@ from fasticePy.ice.pair import CandidatePair, LocalCandidate
 from fasticePy.ice.selection import Selector
 from fasticePy.ice.session import Generation, Session
 from fasticePy.ice.sockets import Base
-from fasticePy.machine import Timer
+from fasticePy.machine import Address, Timer
 
 REOPEN_DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each attempt to open the selected connection anew; when all of them have failed the pair is lost."""
@@ -67,6 +67,9 @@ class _Lost:
 
 class TcpObserver(Protocol):
     """Who is told what the end of a connection means."""
+
+    def nomination_lost(self, component: int, now: float) -> None:
+        """What was settled for this component is so no more."""
 
     def tcp_changed(self, reason: str, now: float) -> None:
         """The selected connection is gone, and may come back."""
@@ -148,14 +151,19 @@ class TcpPairs:
         for user, pair in connection.users:
             if user is self:
                 return pair.local_candidate
-        heard = [each for each in self.candidates if each.socket == connection.listener]
-        # both kinds may listen at one socket: an unknown peer that connects there is an active one, most likely
-        return min(heard, key=lambda each: each.candidate.tcptype != "passive", default=None)
+        listening = [each for each in self.candidates if each.socket >= 0 and each.base == connection.address]
+        # Both kinds may listen at one socket. Who has connected there is an active one, as long as no candidate says
+        # otherwise; what has left from there, for another generation, was a simultaneous open.
+        likely = "passive" if connection.listener is not None else "so"
+        return min(listening, key=lambda each: each.candidate.tcptype != likely, default=None)
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
     def connect(self, pair: CandidatePair, now: float) -> None:
         """It is this pair's turn, and it has no connection yet (RFC 6544 7.1)."""
+        if pair.local_candidate.candidate.tcptype == "passive":
+            self._checker.fail(pair, self._checklist, "the peer's connection has ended", now)
+            return
         pair.state = "in-progress"
         pair.failure = ""
         pair.started_at = now
@@ -163,16 +171,33 @@ class TcpPairs:
 
     def accepted(self, connection: Connection, now: float) -> None:
         """See `ConnectionUser`: the other end of a simultaneous open may have been quicker."""
-        if self._frozen or connection.listener is None:
-            return
-        pair = self._checklist.find(connection.listener, connection.peer)
-        if pair is None or pair.local_candidate.candidate.tcptype != "so":
-            return
-        self._connections.cancel(pair, now)
-        self._connections.attach(connection, self, pair)
-        self._checklist.connect(pair, connection)
-        if pair.state == "in-progress":
-            self._checker.send(pair, self._checklist, now)
+        self.adopt(connection.socket, now)
+
+    def adopt(self, socket: int, now: float) -> CandidatePair | None:
+        """The unconnected pair between the two ends of this connection travels on it from now on, if there is one."""
+        connection = self._connections.open.get(socket)
+        if self._frozen or connection is None:
+            return None
+        for local in self.candidates:
+            if local.candidate.tcptype != "so" or local.base != connection.address:
+                continue
+            pair = self._checklist.find(local.socket, connection.peer)
+            if pair is None or pair.connection is not None or pair.local_candidate is not local:
+                continue
+            self._connections.cancel(pair, now)
+            self._connections.attach(connection, self, pair)
+            self._checklist.connect(pair, connection)
+            if pair.state == "in-progress":
+                self._checker.send(pair, self._checklist, now)
+            return pair
+        return None
+
+    def knows(self, local: LocalCandidate, destination: Address) -> bool:
+        """Whether there is a connected pair between these already."""
+        return any(
+            (pair.local_candidate, pair.destination) == (local, destination) and pair.connection is not None
+            for pair in self._checklist.pairs
+        )
 
     def heard(self, pair: CandidatePair, connection: Connection) -> None:
         """A new pair is made of a check that came on this connection."""
@@ -214,7 +239,7 @@ class TcpPairs:
     def connection_lost(self, pair: CandidatePair, reason: str, now: float) -> None:
         """See `ConnectionUser`."""
         self._checklist.connect(pair, None)
-        reason = f"the connection ended: {reason}"
+        reason = pair.veiled(f"the connection ended: {reason}")
         if self._frozen:
             self._drop(pair, reason, now)
             self._observer.tcp_changed(f"{pair}: {reason}", now)
@@ -252,12 +277,13 @@ class TcpPairs:
         # RFC 6544 11.1: who has connected connects again, and a check comes first; who was connected to waits
         self._drop(pair, reason, now)
         component = pair.component
-        if self._selector.components[component].selected is None:
-            timeout = self._session.options.timeouts.consent_expiry
-            deadline = self._session.outbox.timers.schedule(now + timeout, partial(self._give_up, component))
-            lost = self._lost[component] = _Lost(pair, f"{pair}: {reason}", deadline)
-            if pair.local_candidate.candidate.tcptype != "passive":
-                self._reopen_later(lost, now)
+        self._end_loss(component)
+        timeout = self._session.options.timeouts.consent_expiry
+        deadline = self._session.outbox.timers.schedule(now + timeout, partial(self._give_up, component))
+        lost = self._lost[component] = _Lost(pair, f"{pair}: {reason}", deadline)
+        if pair.local_candidate.candidate.tcptype != "passive":
+            self._reopen_later(lost, now)
+        self._observer.nomination_lost(component, now)  # meanwhile, others may be of use
         self._selector.consider(component, now)
         self._observer.tcp_changed(f"{pair}: {reason}", now)
 
@@ -280,7 +306,8 @@ class TcpPairs:
             self._checker.trigger(lost.pair, self._checklist, now)
 
     def _give_up(self, component: int, now: float) -> None:
-        if (lost := self._end_loss(component)) is not None:
+        lost = self._end_loss(component)
+        if lost is not None and self._selector.components[component].selected is None:
             self._observer.tcp_given_up(f"{lost.reason}, and no other one came", now)
 
     def _end_loss(self, component: int) -> _Lost | None:
@@ -304,7 +331,7 @@ class TcpPairs:
     def settle(self, now: float) -> None:
         """What is selected may be something else than before: close what is not needed any more (RFC 6544 8)."""
         components = self._selector.components
-        for component in [each for each in self._lost if components[each].selected is not None]:
+        for component in [each for each in self._lost if components[each].nominated is not None]:
             self._end_loss(component)
         nominated = [selection.nominated for selection in components.values()]
         options = self._session.options
