@@ -103,7 +103,7 @@ def test_a_consent_check_is_an_ordinary_check_sent_once():
 
 def test_a_thousand_intervals_are_between_four_and_six_seconds_and_random():
     """7675-3: each drawn anew, uniformly from 0.8 to 1.2 times 5 s, whatever else happens."""
-    script = connected()
+    script = connected(timeouts=PATIENT)
     checks = answer_for(script, 5010)
     times = [check.at for check in checks]
     intervals = [later - earlier for earlier, later in pairwise(times)]
@@ -383,7 +383,7 @@ def test_connectivity_checks_begin_after_half_of_the_expiry_and_are_paced():
 
 def test_connectivity_checks_of_many_agents_share_the_floor():
     """T1: agents of one process that lose their peers together start these checks 5 ms apart."""
-    pair = ice_pair()
+    pair = ice_pair(timeouts=PATIENT)
     pair.connect()
     shared = Pacer()
     for node in pair.nodes:
@@ -467,3 +467,26 @@ def test_an_answer_in_the_socket_of_a_program_that_stood_still_is_read_first():
     script.sim.run_for(28)
     assert script.agent.state == "completed"
     assert script.counted("consent.lost") == 0
+
+
+def test_an_idle_path_answers_before_it_is_called_silent():
+    """Nothing came for 4 s, because no consent check was due: one connectivity check asks, and the state stays."""
+    pair = ice_pair()
+    pair.connect()
+    pair.left.events.clear()
+    pair.sim.run_for(600)
+    assert pair.left.agent.counters["consent.doubted"] > 0
+    assert [agent.state for agent in pair.agents] == ["completed", "completed"]
+    assert pair.states(pair.left) == []
+    assert not [entry for entry in pair.left.agent.report(pair.sim.now).entries if entry.outcome == "in doubt"]
+
+
+def test_the_path_is_found_again_within_a_second_of_an_outage():
+    pair = ice_pair()
+    pair.connect()
+    end = pair.sim.network.drop(lambda packet: True)
+    pair.sim.run_for(12)
+    assert [agent.state for agent in pair.agents] == ["disconnected", "disconnected"]
+    end()
+    pair.sim.run_for(1.1)
+    assert [agent.state for agent in pair.agents] == ["completed", "completed"]

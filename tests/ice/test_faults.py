@@ -402,7 +402,8 @@ class Jumping:
         return self.agent.datagram_received(socket, data, address, now + self.offset)
 
     def handle_timer(self, now):
-        self.agent.handle_timer(now + self.offset)
+        # adding and taking away an offset may lose the last bit
+        self.agent.handle_timer(now + self.offset + 1e-9)
 
     def next_timer(self):
         at = self.agent.next_timer()

@@ -342,7 +342,8 @@ def test_connected_agents_send_consent_checks_and_nothing_else(addresses):
     before = len(requests_of(pair.sim))
     pair.sim.run_for(100)
     requests = len(requests_of(pair.sim)) - before
-    assert 2 * 100 / 6 - 2 <= requests <= 2 * 100 / 4 + 2
+    # each side every 4 to 6 s, and one more now and then when neither was heard for 4 s
+    assert 2 * 100 / 6 - 2 <= requests <= 2 * 100 / 4 * 1.4
 
 
 def test_checks_of_a_roaming_peer_after_completion_do_not_start_a_storm():

@@ -144,7 +144,7 @@ def test_a_path_that_was_lost():
     script.complete()
     assert conclusion(script) == "A path works."
     script.sim.run_for(10)
-    assert conclusion(script).startswith("The path went silent: nothing received for 7.0 s.")
+    assert conclusion(script).startswith("The path went silent: nothing received for 5.0 s.")
     script.sim.run_for(30)
     assert conclusion(script).startswith("A path worked and was lost: consent to send on host 10.0.0.1")
 

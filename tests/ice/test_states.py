@@ -72,22 +72,22 @@ def test_all_components_have_to_connect():
     assert script.agent.state == "connected"
 
 
-def test_silence_is_told_after_seven_seconds_and_ends_with_a_packet():
-    """disconnected 7 s after the last packet of any kind; connected again the moment something comes."""
+def test_silence_is_told_after_five_seconds_and_ends_with_a_packet():
+    """disconnected 5 s after the last packet of any kind; connected again the moment something comes."""
     script = scripted()
     script.meet(end=True)
     script.complete()
     last = script.now
-    script.sim.run_for(6.9)
+    script.sim.run_for(4.9)
     assert script.agent.state == "completed"
     script.sim.run_for(0.2)
-    assert history(script)[-1] == ("disconnected", pytest.approx(last + 7.0))
-    assert "7.0 s" in script.agent.state_reason
+    assert history(script)[-1] == ("disconnected", pytest.approx(last + 5.0))
+    assert "5.0 s" in script.agent.state_reason
     assert script.agent.route(1) is not None  # consent lasts longer than that
     script.peer.send(b"\x80 I am back")
     script.settle()
     assert history(script)[-1] == ("completed", pytest.approx(script.now))
-    script.sim.run_for(6.9)
+    script.sim.run_for(4.9)
     assert script.agent.state == "completed"
 
 
@@ -153,7 +153,7 @@ def test_silence_and_then_the_end_of_consent():
     since = script.now
     script.sim.run_for(40)
     assert history(script)[-2:] == [
-        ("disconnected", pytest.approx(since + 7.0)),
+        ("disconnected", pytest.approx(since + 5.0)),
         ("failed", pytest.approx(since + 30.0)),
     ]
     assert script.agent.next_timer() is None

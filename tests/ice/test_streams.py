@@ -3,6 +3,8 @@ in common (RFC 8445 6.1.2, 6.1.4)."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from ice_harness import ice_pair, requests_of
 
@@ -42,7 +44,7 @@ def test_one_role_one_tiebreaker_one_pace():
     for packet in requests:
         first.setdefault(packet.data[8:20], packet.sent_at)
     moments = sorted(first.values())
-    assert all(later - earlier >= 0.0499 for earlier, later in zip(moments, moments[1:], strict=False))
+    assert all(later - earlier >= 0.0499 for earlier, later in pairwise(moments))
 
 
 def test_foundations_are_common_so_that_one_success_thaws_the_others():

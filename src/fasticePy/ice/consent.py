@@ -15,6 +15,9 @@ JITTER = (0.8, 1.2)
 
 DOUBT = 0.5
 """After this part of the expiry without an answer, connectivity checks help the consent checks."""
+SILENCE = 0.8
+"""After this part of `Timeouts.disconnected` without any packet, too: an idle path that works has answered before
+it is called silent."""
 DOUBT_INTERVAL = 1.0
 """Seconds between two of these, each of which is sent twice: so one packet leaves every 0.5 s (the RTO)."""
 DOUBT_SENDS = 2
@@ -44,7 +47,8 @@ class ConsentMonitor:
 
     Consent checks are sent once, some six of them before consent expires: too few where a third of all packets is
     lost each way. RFC 7675 5.1 permits connectivity checks beside them, and any authenticated answer renews; so when
-    half of the time is over without one, connectivity checks are sent too, at the pace of all checks (RFC 8445 14.2).
+    half of the time is over without one, or nothing at all has come for some seconds, connectivity checks are sent
+    too, at the pace of all checks (RFC 8445 14.2).
     """
 
     __slots__ = (
@@ -105,8 +109,10 @@ class ConsentMonitor:
 
     @property
     def _doubt_at(self) -> float:
-        doubtful = (self.pair.consent_at or 0.0) + self._session.options.timeouts.consent_expiry * DOUBT
-        return max(doubtful, self._next_doubt)
+        timeouts = self._session.options.timeouts
+        unanswered = (self.pair.consent_at or 0.0) + timeouts.consent_expiry * DOUBT
+        unheard = self.path.last_received + timeouts.disconnected * SILENCE
+        return max(min(unanswered, unheard), self._next_doubt)
 
     @property
     def _silent_at(self) -> float:
@@ -143,9 +149,9 @@ class ConsentMonitor:
             return
         self._doubt_reserved = False
         self._next_doubt = now + DOUBT_INTERVAL
-        if not self._in_doubt:
+        waited = now - (self.pair.consent_at or 0.0)
+        if not self._in_doubt and waited >= self._session.options.timeouts.consent_expiry * DOUBT:
             self._in_doubt = True
-            waited = now - (self.pair.consent_at or 0.0)
             self._session.record.add(
                 now, "consent", str(self.pair), "in doubt", f"no authenticated answer for {waited:.1f} s"
             )

@@ -23,8 +23,9 @@ class Timeouts:
     under 4 s, so less than the default is for tests only."""
     consent_expiry: float = 30.0
     """Without an authenticated answer for so long, sending ends (RFC 7675 5.1)."""
-    disconnected: float = 7.0
-    """Without any packet on the selected pair for so long, the state is `disconnected`."""
+    disconnected: float = 5.0
+    """Without any packet on the selected pair for so long, the state is `disconnected` (browsers say so after 6 to
+    9 s)."""
     keepalive: float = 15.0
     """Tr: a binding at a NAT is refreshed after so long without a packet (RFC 8445 11)."""
     gathering: float = 5.0
@@ -43,6 +44,9 @@ class Limits:
 
     pairs: int = 100
     """Pairs in the checklists (RFC 8445 6.1.2.5)."""
+    checks_per_address: int = 50
+    """Pairs of a stream that are checked towards one IP address as long as nothing has answered from there: whom a
+    peer names as its candidates need not be the peer (RFC 8445 19.5.1)."""
     remote_candidates: int = 200
     """Candidates of the peer, signalled and peer-reflexive ones together."""
     remote_names: int = 50
