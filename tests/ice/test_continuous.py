@@ -47,7 +47,7 @@ def lasting(**options: Any) -> IcePair:
     pair = ice_pair(**{**LASTING, **options})
     for node in pair.nodes:
         node.watch_network(0.05)
-    pair.connect("completed" if not options.get("continual", True) else "completed", 10)
+    pair.connect()
     pair.sim.run_for(3)
     return pair
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from ice_harness import ice_pair, scripted
 
-from fasticePy.errors import StateError
-from fasticePy.ice import CloseSocket, Description, StateChanged, Timeouts
+from fasticePy.ice import CloseSocket, StateChanged, Timeouts
 from fasticePy.stun import IntegrityKey
 from fasticePy.stun.uri import parse_server_url
 
