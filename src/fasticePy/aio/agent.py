@@ -78,11 +78,12 @@ class Agent(FirstStream):
     - `mdns`: "resolve" asks the link for names in the peer's candidates, "publish" also hides our addresses behind
       such names, "off" does neither. `resolve_names` looks up other host names in the peer's candidates, by DNS.
     - `advertise`: what to signal in place of local addresses that a NAT maps one to one, as
-      `fasticePy.ice.rewrite.Rewrite` rules or their text (`"10.0.0.0/8=203.0.113.7"`). Host names in them are looked up before gathering begins.
+      `fasticePy.ice.rewrite.Rewrite` rules or their text (`"10.0.0.0/8=203.0.113.7"`). Host names in them are looked
+      up before gathering begins.
     - `local_candidate`: a function that sees each of our candidates before the peer does, and gives it back, a changed
       one, or None to leave it out.
     - `lite`: host candidates and answers only (RFC 8445 2.5), for a host that everybody can reach.
-    - `streams`: data streams under this session, see `Agent.streams`; what the agent itself offers is the first one's.
+    - `streams`: data streams under this session, see `Agent.streams`; what the agent itself offers is the first's.
     - `components`: how many flows of datagrams in each stream; RTP with separate RTCP needs two.
     - `local_ufrag`, `local_pwd`: credentials of the first stream, when they must be known before; random otherwise.
     - `nomination`: "regular", "fastest", or "continuous", which goes on looking for a better pair. `renomination` offers
@@ -308,7 +309,7 @@ class Agent(FirstStream):
             raise
         for decision in self.decisions:
             log.debug("[%s] %s", runtime.name, decision)
-        families = frozenset(6 if ":" in address.host else 4 for address in addresses)
+        families = self._network.families
         runtime.driver = Driver(
             self._machine,
             on_event=self._on_event,
@@ -349,6 +350,8 @@ class Agent(FirstStream):
         except OSError as error:
             log.warning("[%s] the addresses of this host cannot be read: %s", self._runtime.name, error)
             return
+        if self._runtime.driver is not None:
+            self._runtime.driver.use_families(self._network.families)
         self._machine.addresses_changed(addresses, self._runtime.now())
 
     def _network_changed(self) -> None:

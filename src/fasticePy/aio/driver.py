@@ -155,6 +155,10 @@ class Driver:
         self._consumed = False
         self.closed = False
 
+    def use_families(self, families: frozenset[int]) -> None:
+        """Look up addresses of these families (4, 6) from now on."""
+        self._names.use_families(families)
+
     # -- input -----------------------------------------------------------------------------------------------
 
     def wake(self) -> None:

@@ -91,7 +91,8 @@ class FirstStream:
         return await self.streams[0].recvfrom()
 
     def select(self, pair: CandidatePair) -> None:
-        """Let data of the pair's component travel on this pair. Raises ValueError for one that cannot carry data."""
+        """Let data of the pair's component travel on this pair; the controlling agent nominates it, so that the peer
+        follows. Raises ValueError for a pair of another stream, StateError for one that is not valid."""
         self.streams[0].select(pair)
 
     def candidates(self) -> AsyncIterator[Candidate | None]:

@@ -58,6 +58,10 @@ class Names:
         self._lookups: dict[int, Lookup] = {}
         self._published: dict[str, list[Publication]] = {}
 
+    def use_families(self, families: frozenset[int]) -> None:
+        """Ask for addresses of these families from now on."""
+        self._families = families
+
     def look_up(self, request: int, host: str, port: int) -> str | None:
         """Begin to look for the addresses of `host`; the owner hears of them later. When that cannot begin: why."""
         resolver = self._mdns if is_link_local_name(host) else self._resolver

@@ -45,6 +45,11 @@ class Network:
             for entry in self.selection.used
         ]
 
+    @property
+    def families(self) -> frozenset[int]:
+        """The address families of the addresses in use: 4, 6."""
+        return frozenset(entry.version for entry in self.selection.used)
+
     def watch(self, changed: Callable[[], object]) -> None:
         """Call `changed()` at each change from now on, until `close`. Belongs to the running event loop."""
         if self._watcher is None:

@@ -114,7 +114,7 @@ class Stream:
         that is none of these; what is well formed and cannot be used is recorded in the report."""
         if isinstance(candidate, str):
             try:
-                candidate = Candidate.parse(candidate)
+                candidate = Candidate.parse(candidate, names=self._machine.options.resolve_names)
             except UnsupportedCandidate as error:  # RFC 8839 5.1: ignored, and the others used
                 self._machine.counters["drop.candidate.unsupported"] += 1
                 log.info("[%s] a candidate of the peer is ignored: %s", self._runtime.name, error)
@@ -194,8 +194,8 @@ class Stream:
         return data, component
 
     def select(self, pair: CandidatePair) -> None:
-        """Let data of the pair's component travel on this pair. Raises ValueError for a pair of another stream and
-        for one that cannot carry data."""
+        """Let data of the pair's component travel on this pair; the controlling agent nominates it, so that the peer
+        follows. Raises ValueError for a pair of another stream, StateError for one that is not valid."""
         self._check_stream(pair)
         self._machine.select(pair, self._runtime.now())
         self._runtime.wake()
