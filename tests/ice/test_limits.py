@@ -24,6 +24,31 @@ def pairs_limit() -> None:
     assert len({seen.socket for seen in script.peer.requests}) <= 5
 
 
+def checks_per_address_limit() -> None:
+    """Of many candidates with one address the best are checked; an answer from there ends the suspicion."""
+    for alive in (False, True):
+        script = scripted(controlling=False, limits=Limits(checks_per_address=4))  # nothing is nominated
+        peer = script.peer
+        sockets = [peer.socket, *(peer.open() for _ in range(8))]
+        candidates = [
+            peer.candidate(socket, foundation=f"f{socket}", local_preference=65535 - number)
+            for number, socket in enumerate(sockets)
+        ]
+        other = peer.candidate(address=("10.0.0.77", 5000), local_preference=1, foundation="other")
+        script.meet(*candidates, other)
+        if alive:
+            peer.auto_answer = lambda seen, last=sockets[3]: seen.socket == last
+        script.sim.run_for(5)
+        asked = {seen.socket for seen in peer.requests}
+        assert asked == set(sockets if alive else sockets[:4])
+        assert script.counted("check.over-limit") == (0 if alive else 5)
+        reasons = {pair.failure for pair in script.agent.pairs}
+        assert ("4 pairs with this address were tried in vain" in reasons) == (not alive)
+        assert any(
+            packet.destination[0] == "10.0.0.77" for packet in script.sim.network.sent(script.node.host)
+        )
+
+
 def remote_candidates_limit() -> None:
     """Signalled and learnt ones together; one that was learnt may still be replaced by its signalled form."""
     script = scripted(limits=Limits(remote_candidates=3))
@@ -151,6 +176,7 @@ def record_limit() -> None:
 
 TESTS: dict[str, list[Callable[[], None]]] = {
     "pairs": [pairs_limit],
+    "checks_per_address": [checks_per_address_limit],
     "remote_candidates": [remote_candidates_limit, held_candidates_limit],
     "early_checks": [early_checks_limit],
     "validated_addresses": [validated_addresses_limit, validated_addresses_limit_and_the_right_path],

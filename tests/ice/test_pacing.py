@@ -175,7 +175,7 @@ def test_the_rto_grows_with_the_checks_that_are_to_be_sent(pairs, rto):
     """8445-61: never below 500 ms. Ta times the checks that are Waiting or In-Progress, without the factor N of the
     RFC's formula (it lets agents choose): every first send precedes every retransmission, as it demands, and one
     lost packet among 10 pairs costs 0.5 s and not 5 s."""
-    script = scripted()
+    script = scripted(limits=Limits(checks_per_address=100))
     script.meet(*dead(script, pairs))
     script.sim.run_for(7)
     sends: dict[bytes, list[float]] = {}
@@ -193,7 +193,7 @@ def test_the_rto_grows_with_the_checks_that_are_to_be_sent(pairs, rto):
 @pytest.mark.parametrize(("pairs", "sends"), [(1, 7), (10, 7), (20, 6), (40, 5), (100, 3)])
 def test_a_check_ends_after_40_seconds_however_many_there_are(pairs, sends):
     """8445-33, 8445-61: a larger RTO means fewer sends, so that failure does not take minutes."""
-    script = scripted()
+    script = scripted(limits=Limits(checks_per_address=100))
     script.meet(*dead(script, pairs), end=True)
     script.sim.run_until(lambda: script.agent.state == "failed", 100)
     first = script.agent.pairs[0]

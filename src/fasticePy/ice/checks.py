@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -56,6 +56,22 @@ class Owner:
 
     generation: Generation
     observer: CheckObserver
+    unanswered: dict[str, int] = field(default_factory=dict)
+    """How many pairs were checked towards each IP address from which no answer has come."""
+    answered: set[str] = field(default_factory=set)
+    """The IP addresses from which one has come."""
+
+    def may_check(self, pair: CandidatePair, limit: int) -> bool:
+        """Whether the address has not been asked in vain on `limit` other pairs; counts this one."""
+        host = pair.destination[0]
+        if pair.counted or host in self.answered:
+            return True
+        count = self.unanswered.get(host, 0)
+        if count >= limit:
+            return False
+        self.unanswered[host] = count + 1
+        pair.counted = True
+        return True
 
 
 class Checker:
@@ -230,6 +246,11 @@ class Checker:
             self._thaw_later(now)
             return
         checklist = next(each for each in self._checklists.lists if pair in each.pairs)
+        limit = self._session.options.limits.checks_per_address
+        if not self._owners[checklist].may_check(pair, limit):
+            self._session.outbox.count("check.over-limit")
+            self.fail(pair, checklist, f"{limit} pairs with this address were tried in vain", now)
+            return
         self._last_at = now
         self.send(pair, checklist, now)
         if self._checklists.has_work():
@@ -312,6 +333,7 @@ class Checker:
             return
         pair.mapped = self._mapped_candidate(check, mapped)
         first = not pair.valid
+        check.owner.answered.add(pair.destination[0])
         if check.nominating or not pair.nominating:
             # when a check that was cancelled is answered, its successor is needless, unless that one nominates
             self._cancel(pair, now)

@@ -84,6 +84,8 @@ class CandidatePair:
     connection: Connection | None = field(default=None, repr=False)
     """What a TCP pair travels on, once it is connected."""
     started_at: float | None = field(default=None, repr=False)
+    counted: bool = field(default=False, repr=False)
+    """Among those that `Limits.checks_per_address` allows."""
     transaction: Transaction | None = field(default=None, repr=False)
 
     @property
