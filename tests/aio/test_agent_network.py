@@ -331,3 +331,28 @@ def test_closing_while_names_are_looked_up(run, agent) -> None:
         await a.close()
 
     run(body())
+
+
+@pytest.mark.parametrize("nomination", ["regular", "continuous"])
+def test_the_only_address_is_replaced_by_another_one(run, pair, network, nomination) -> None:
+    """Roaming the hard way: the old path is gone at once; what takes over depends on what the machine may do."""
+
+    async def body() -> None:
+        p = await pair(nomination=nomination, auto_restart=True, **OPTIONS).connect()
+        p.a.on_restart = p.b.set_remote_description
+        p.b.on_restart = p.a.set_remote_description
+        network.change("127.0.0.3")
+        await until(
+            lambda: all(
+                side.state in {"connected", "completed"}
+                and side.selected is not None
+                and side.selected.local.address == "127.0.0.3"
+                for side in (p.a, p.b)
+            )
+        )
+        p.a.send(b"x")
+        assert await p.b.recv() == b"x"
+        assert "failed" not in [entry.state for side in (p.a, p.b) for entry in side.state_history]
+        await p.close()
+
+    run(body())

@@ -86,8 +86,8 @@ class Agent(FirstStream):
     - `streams`: data streams under this session, see `Agent.streams`; what the agent itself offers is the first's.
     - `components`: how many flows of datagrams in each stream; RTP with separate RTCP needs two.
     - `local_ufrag`, `local_pwd`: credentials of the first stream, when they must be known before; random otherwise.
-    - `nomination`: "regular", "fastest", or "continuous", which goes on looking for a better pair. `renomination` offers
-      the peer to nominate more than once.
+    - `nomination`: "regular", "fastest", or "continuous", which goes on looking for a better pair. `renomination`
+      offers the peer to nominate more than once.
     - `continual`: gather whenever the network changes, which is watched, or a NAT's mapping does. `auto_restart`:
       restart ICE when the last path is lost, instead of failing; handle `on_restart`.
     - `timeouts`: see `Timeouts`. `dscp`: the class (0 to 63) that our packets ask routers for (RFC 2474).
