@@ -10,6 +10,7 @@ A page gets these by `<!-- setup: NAME -->`:
 - `pair`: `alice` and `bob`, two connected agents; alice controls.
 - `signalling`: an object with `await send(text)` and `await receive()`, at whose other end somebody answers: a
   description with a description and candidates, and data that comes over ICE with the same data.
+- `channel`: `here` and `there`, the two ends of a channel: `await here.send(text)`, `async for text in there`.
 - `failed`: `failed`, an agent whose peer never answered.
 """
 
@@ -192,6 +193,30 @@ async def _echo(peer: ice.Agent) -> None:
             peer.send(await peer.recv())
 
 
+class End:
+    """One end of a channel in memory."""
+
+    def __init__(self) -> None:
+        self.inbound: asyncio.Queue[str] = asyncio.Queue()
+        self.other = self
+
+    async def send(self, text: str) -> None:
+        self.other.inbound.put_nowait(text)
+
+    def __aiter__(self) -> End:
+        return self
+
+    async def __anext__(self) -> str:
+        return await self.inbound.get()
+
+
+@asynccontextmanager
+async def _channel() -> AsyncIterator[dict[str, Any]]:
+    here, there = End(), End()
+    here.other, there.other = there, here
+    yield {"here": here, "there": there}
+
+
 @asynccontextmanager
 async def _failed() -> AsyncIterator[dict[str, Any]]:
     timeouts = ice.Timeouts(patience=0.1, pacing=0.005)
@@ -212,6 +237,7 @@ SETUPS: dict[str, Callable[[], Any]] = {
     "agent": _agent,
     "pair": _pair,
     "signalling": _signalling,
+    "channel": _channel,
     "failed": _failed,
 }
 
