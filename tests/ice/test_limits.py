@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import count
 
 import pytest
-from ice_harness import scripted
+from ice_harness import Script, scripted
 from ice_servers import gathering, honest
 
 from fasticePy.ice import Limits, NeedAddresses, Timeouts
@@ -174,6 +175,47 @@ def record_limit() -> None:
     assert len(script.agent.report(0.0).entries) == 10
 
 
+def connections(limits: Limits) -> tuple[Script, Callable[[str], bool]]:
+    """An agent with a listening socket, and what connects to it from an address; gives whether it was accepted."""
+    script = scripted(controlling=False, tcp=frozenset({"passive"}), limits=limits)
+    script.gather()
+    script.set_credentials()
+    listener = script.node.host.tcp.sockets[0]
+    numbers = count(1000)
+
+    def connect(address: str) -> bool:
+        number = next(numbers)
+        return script.agent.connection_accepted(listener, number, (address, number), script.now)
+
+    return script, connect
+
+
+def connections_limit() -> None:
+    script, connect = connections(Limits(connections=3))
+    for number in range(5):
+        assert connect("192.0.2.1") is (number < 3)
+        request = script.peer.build_request()
+        script.agent.datagram_received(1000 + number, request, ("192.0.2.1", 1000 + number), script.now)
+    assert script.counted("connection.refused.too-many") == 2
+    assert len(script.agent.pairs) == 3, "those that the peer has proven to be its own live on"
+
+
+def unproven_connections_limit() -> None:
+    script, connect = connections(Limits(unproven_connections=3))
+    assert [connect(f"192.0.2.{number}") for number in range(5)] == [True, True, True, False, False]
+    assert script.counted("connection.refused.too-many-unproven") == 2
+    script.sim.run_for(11)
+    assert script.counted("connection.not-proven") == 3
+    assert connect("192.0.2.9")
+
+
+def unproven_connections_per_address_limit() -> None:
+    script, connect = connections(Limits(unproven_connections_per_address=2))
+    assert [connect("192.0.2.1") for _ in range(4)] == [True, True, False, False]
+    assert script.counted("connection.refused.too-many-of-address") == 2
+    assert connect("192.0.2.2")
+
+
 TESTS: dict[str, list[Callable[[], None]]] = {
     "pairs": [pairs_limit],
     "checks_per_address": [checks_per_address_limit],
@@ -181,6 +223,9 @@ TESTS: dict[str, list[Callable[[], None]]] = {
     "early_checks": [early_checks_limit],
     "validated_addresses": [validated_addresses_limit, validated_addresses_limit_and_the_right_path],
     "remote_names": [remote_names_limit],
+    "connections": [connections_limit],
+    "unproven_connections": [unproven_connections_limit],
+    "unproven_connections_per_address": [unproven_connections_per_address_limit],
     "servers": [servers_limit],
     "server_addresses": [server_addresses_limit],
     "record": [record_limit],

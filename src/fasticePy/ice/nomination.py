@@ -107,4 +107,6 @@ def follows(pair: CandidatePair, current: CandidatePair | None, nominated_at: fl
     """
     if current is None or pair is current:
         return True
+    if pair.transport == "tcp":  # RFC 6544 8: over TCP nobody nominates by luck, so the latest is meant
+        return True
     return pair.priority > current.priority or now - nominated_at >= AGGRESSIVE_SETTLE

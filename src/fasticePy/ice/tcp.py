@@ -278,6 +278,7 @@ class TcpPairs:
         self._drop(pair, reason, now)
         component = pair.component
         self._end_loss(component)
+        self._settled = []
         timeout = self._session.options.timeouts.consent_expiry
         deadline = self._session.outbox.timers.schedule(now + timeout, partial(self._give_up, component))
         lost = self._lost[component] = _Lost(pair, f"{pair}: {reason}", deadline)
