@@ -12,6 +12,7 @@ from ice_servers import Nat
 
 from fasticePy.ice import (
     CandidateGathered,
+    NeedConnection,
     NeedSocket,
     PublishName,
     ServerFinished,
@@ -26,7 +27,7 @@ from fasticePy.sim import AgentNode, Simulation
 from fasticePy.stun.uri import parse_server_url
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.local")
-FOR_THE_DRIVER = (NeedSocket, PublishName)
+FOR_THE_DRIVER = (NeedSocket, NeedConnection, PublishName)
 SERVER = "stun:192.0.2.53"
 
 
@@ -257,6 +258,24 @@ def test_nothing_that_is_shown_has_a_concealed_address():
         said = seen(node)
         assert not [host for host in hosts if re.search(rf"(?<![\d.]){re.escape(host)}(?!\d)", said)]
         assert len(said) > 1000
+
+
+def test_tcp_connections_tell_nothing_either():
+    """mdns-6: listeners, connections, and who connects before its name is resolved."""
+    pair = ice_pair(mdns="publish", tcp=frozenset({"active", "passive", "so"}), signal_delay=0.3)
+    pair.sim.network.drop(lambda packet: packet.transport == "udp")
+    pair.connect()
+    (selected,) = [agent.selected_pair() for agent in pair.agents[:1]]
+    assert selected is not None
+    assert selected.transport == "tcp"
+    pair.sim.run_for(30)
+    for agent in pair.agents:
+        agent.close(pair.sim.now)
+    pair.sim.run_for(1)
+    for node in pair.nodes:
+        said = seen(node)
+        assert "10.0.0." not in said
+        assert "connection" in said
 
 
 def test_words_of_the_operating_system_do_not_tell_it():

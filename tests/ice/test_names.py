@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from ice_harness import ice_pair, scripted
 
-from fasticePy.ice import Candidate, Limits, NeedAddresses, Timeouts
+from fasticePy.ice import Candidate, Description, Limits, NeedAddresses, Timeouts
+from fasticePy.ice.candidate import UnsupportedCandidate
 from fasticePy.ice.engine import _fit
 from fasticePy.ice.pair import LocalCandidate
 
@@ -179,6 +180,33 @@ def test_other_names_are_resolved_when_that_is_wanted():
     port = script.peer.address()[1]
     assert {pair.destination for pair in script.agent.pairs} == {(ADDRESS, port), ("2001:db8::2", port)}
     assert {pair.remote.address for pair in script.agent.pairs} == {"peer.example"}
+
+
+def test_text_with_host_names_is_read_when_that_is_wanted():
+    """8839-19: a line with a host name is left out of a description, and used by an agent that resolves names."""
+    line = "candidate:1 1 udp 2130706431 Peer.example 5000 typ host"
+    with pytest.raises(UnsupportedCandidate):
+        Candidate.parse(line)
+    assert Candidate.parse(line, names=True) == Candidate(
+        "1", 1, "udp", 2130706431, "peer.example", 5000, "host"
+    )
+    assert Candidate.parse(json.dumps({"candidate": line}), names=True) == Candidate.from_sdp(
+        line, names=True
+    )
+    for wrong in ("10.0.0.256", "0x0a000002", "-a.example", "0.0.0.0"):
+        with pytest.raises(UnsupportedCandidate):
+            Candidate.from_sdp(line.replace("Peer.example", wrong), names=True)
+    for resolve_names, asked in ((True, ["peer.example"]), (False, [])):
+        script = scripted(controlling=False, resolve_names=resolve_names)
+        script.gather()
+        ufrag, pwd = script.peer.credentials.ufrag, script.peer.credentials.pwd
+        lines = [f"a=ice-ufrag:{ufrag}", f"a=ice-pwd:{pwd}", f"a={line}", f"a={line} tcptype nonsense"]
+        lines += [f"a={line}".replace(" udp ", " sctp "), f"a={line}".replace("typ host", "")]
+        description = Description.parse("\r\n".join(lines))
+        assert description.candidates == ()
+        script.agent.set_remote_description(description, script.now)
+        script.settle()
+        assert [question.host for question in questions(script)] == asked
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,12 @@ from functools import lru_cache
 
 from fasticePy.machine import Address
 
+MAX_NAME = 253
+"""Characters of the longest host name (RFC 1035 2.3.4)."""
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!0x[0-9a-f]*\.?$)[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?\.?")
+
 
 @dataclass(frozen=True, slots=True)
 class LocalAddress:
@@ -63,6 +69,12 @@ def normalize(address: Address) -> Address:
     """Canonical text for the host, so that equal addresses are equal tuples."""
     ip = parse_ip(address[0])
     return address if ip is None else (str(ip) + scope_of(address[0]), address[1])
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a name server may be asked for it. What ends in a number can only be meant as an IPv4 address, and
+    resolvers take it for one."""
+    return len(text) <= MAX_NAME and _HOST_NAME.fullmatch(text.lower()) is not None
 
 
 def refusal(text: str) -> str | None:

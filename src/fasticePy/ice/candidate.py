@@ -90,30 +90,32 @@ class Candidate:
         return 6 if ":" in self.address else 4
 
     @classmethod
-    def from_sdp(cls, line: str) -> Candidate:
-        """Read a candidate line, with or without `a=` in front (RFC 8839 5.1).
+    def from_sdp(cls, line: str, *, names: bool = False) -> Candidate:
+        """Read a candidate line, with or without `a=` in front (RFC 8839 5.1). With `names`, any host name may stand
+        in the place of the address (`IceOptions.resolve_names`), else only those of mDNS.
 
         Raises ParseError, whose text says which field was wrong. When the line is well formed, and the candidate
         of a kind that we cannot use and that RFC 8839 asks to ignore, it is its subclass `UnsupportedCandidate`.
         """
-        return _of_fields(cls, candidate_line.read_candidate(line))
+        return _of_fields(cls, candidate_line.read_candidate(line, names=names))
 
     @classmethod
-    def parse(cls, text: str) -> Candidate | None:
-        """Read what signalling carries: a candidate line, or W3C's RTCIceCandidateInit as JSON.
+    def parse(cls, text: str, *, names: bool = False) -> Candidate | None:
+        """Read what signalling carries: a candidate line, or W3C's RTCIceCandidateInit as JSON. For `names` see
+        `from_sdp`.
 
         None means end-of-candidates: empty text, JSON `null`, an empty candidate, or `end-of-candidates`.
         Raises ParseError as `from_sdp` does.
         """
         text = text.strip()
         if text.startswith("{") or text == "null":
-            return cls._from_json(text)
+            return cls._from_json(text, names)
         if text in ("", "end-of-candidates", "a=end-of-candidates"):
             return None
-        return cls.from_sdp(text)
+        return cls.from_sdp(text, names=names)
 
     @classmethod
-    def _from_json(cls, text: str) -> Candidate | None:
+    def _from_json(cls, text: str, names: bool) -> Candidate | None:
         if len(text) > MAX_JSON_LENGTH:
             raise ParseError(f"candidate JSON: {len(text)} characters, the limit is {MAX_JSON_LENGTH}")
         try:
@@ -127,7 +129,7 @@ class Candidate:
             raise ParseError("candidate JSON: no text under the key 'candidate'")
         if not line.strip():
             return None
-        candidate = cls.from_sdp(line)
+        candidate = cls.from_sdp(line, names=names)
         ufrag = value.get("usernameFragment")
         if candidate.ufrag is None and isinstance(ufrag, str) and ufrag:
             return replace(candidate, ufrag=candidate_line.read_ufrag(ufrag))

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Literal, TypeAlias
 
 from fasticePy.errors import ParseError
-from fasticePy.ice.addresses import parse_ip, refusal
+from fasticePy.ice.addresses import is_host_name, parse_ip, refusal
 
 CandidateType: TypeAlias = Literal["host", "srflx", "prflx", "relay"]
 TcpType: TypeAlias = Literal["active", "passive", "so"]
@@ -109,13 +109,14 @@ def read_number(what: str, text: str, low: int, high: int) -> int:
     return number
 
 
-def read_candidate(line: str) -> Fields:
-    """Take a candidate line apart. `a=` or `a=candidate:` in front of it and blanks around it may be there or not.
+def read_candidate(line: str, *, names: bool = False) -> Fields:
+    """Take a candidate line apart. `a=` or `a=candidate:` in front of it and blanks around it may be there or not. With
+    `names`, any host name may stand in the place of the address.
 
     Raises ParseError when it breaks the grammar, `UnsupportedCandidate` when we cannot use what it says.
     """
     text = line.strip(" \t\r\n")
-    return _read_at_once(text) or _read_words(text)
+    return (None if names else _read_at_once(text)) or _read_words(text, names)
 
 
 def _read_at_once(text: str) -> Fields | None:
@@ -181,7 +182,7 @@ def _read_pairs(text: str) -> tuple[str | None, str | None, tuple[tuple[str, str
     return named.get("tcptype"), ufrag, tuple(pair for pair in pairs if pair[0] not in _NAMED)
 
 
-def _read_words(text: str) -> Fields:
+def _read_words(text: str, names: bool = False) -> Fields:
     foundation, words = _split(text)
     component = read_number("component", words[0], 1, MAX_COMPONENT)
     priority = read_number("priority", words[2], 1, MAX_PRIORITY_READ)
@@ -203,7 +204,7 @@ def _read_words(text: str) -> Fields:
         component,
         transport,
         priority,
-        _read_address(words[3]),
+        words[3].lower() if names and is_host_name(words[3]) else _read_address(words[3]),
         port,
         type,
         related_address,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from fasticePy.ice.addresses import address_text
+from fasticePy.ice.addresses import address_text, is_loopback
+from fasticePy.ice.concealment import unspecified
 from fasticePy.ice.events import CancelConnection, CloseSocket, NeedConnection
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.session import Session
@@ -42,6 +43,8 @@ class Connection:
     proven: bool = False
     """A message of the peer has come on it that nobody else can have sent."""
     users: list[tuple[ConnectionUser, CandidatePair]] = field(default_factory=list, repr=False)
+    first: CandidatePair | None = field(default=None, repr=False)
+    """The first pair that has used it."""
     timer: Timer | None = field(default=None, repr=False)
 
 
@@ -147,7 +150,7 @@ class Connections:
             self._session.outbox.emit(CloseSocket(at=now, socket=socket))
             return
         pair = attempt.pair
-        connection = Connection(socket, pair.stream, pair.component, address, pair.destination)
+        connection = Connection(socket, pair.stream, pair.component, address, pair.destination, first=pair)
         self.open[socket] = connection
         self._note(connection, "open", now)
         self.attach(connection, attempt.user, pair)
@@ -261,6 +264,7 @@ class Connections:
 
     def attach(self, connection: Connection, user: ConnectionUser, pair: CandidatePair) -> None:
         """This pair travels on it."""
+        connection.first = connection.first or pair
         connection.users.append((user, pair))
 
     def detach(self, connection: Connection, pair: CandidatePair, now: float) -> None:
@@ -282,7 +286,8 @@ class Connections:
             return
         self._session.outbox.count("connection.lost")
         self._forget(connection)
-        self._note(connection, f"ended: {reason}", now)
+        told = reason if connection.first is None else connection.first.veiled(reason)
+        self._note(connection, f"ended: {told}", now)
         for user, pair in list(connection.users):
             user.connection_lost(pair, reason, now)
 
@@ -312,5 +317,11 @@ class Connections:
         self._session.paths.drop_socket(connection.socket)
 
     def _note(self, connection: Connection, outcome: str, now: float) -> None:
-        ends = f"{address_text(connection.address)} - {address_text(connection.peer)}"
+        # whoever connects may be a peer that hides behind a name (draft-ietf-mmusic-mdns-ice-candidates 3.3.1)
+        host, port = connection.peer
+        if connection.first is not None:
+            host = connection.first.remote.address
+        elif not is_loopback(host):
+            host = unspecified(host)
+        ends = f"{address_text(self._session.shown(connection.address))} - {address_text((host, port))}"
         self._session.record.add(now, "connection", ends, outcome)

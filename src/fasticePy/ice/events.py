@@ -1,4 +1,8 @@
-"""What an `IceAgent` tells its driver. Each event carries `.at`, the time at which it happened."""
+"""What an `IceAgent` tells its driver. Each event carries `.at`, the time at which it happened.
+
+`NeedSocket`, `NeedConnection`, `PublishName` and each `Route` are for the driver alone: they have numeric addresses,
+also where an mDNS name stands for them in everything that others see.
+"""
 
 from __future__ import annotations
 

@@ -6,26 +6,20 @@ A name stays what everybody sees of its candidate; the address behind it serves 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from fasticePy.ice.addresses import is_loopback, normalize, refusal
+from fasticePy.errors import ParseError
+from fasticePy.ice.addresses import is_host_name, is_loopback, normalize, parse_ip, refusal
 from fasticePy.ice.candidate import Candidate
+from fasticePy.ice.description import Description
 from fasticePy.ice.options import IceOptions
 from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.session import Session
 from fasticePy.machine import Address, Timer
 from fasticePy.mdns import is_mdns_name, is_uuid_name
-
-MAX_NAME = 253
-"""Characters of the longest host name (RFC 1035 2.3.4)."""
-
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-# what ends in a number can only be meant as an IPv4 address, and resolvers take it for one
-_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!0x[0-9a-f]*$)[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?")
 
 
 def plain_name(host: str) -> str:
@@ -47,9 +41,22 @@ def objection(host: str, options: IceOptions) -> str | None:
         return None if is_uuid_name(name) else "no mDNS name of an ICE agent: it is not looked up"
     if not options.resolve_names:
         return "not an IP address: names are not resolved"
-    if len(name) > MAX_NAME or _HOST_NAME.fullmatch(name) is None:
+    if not is_host_name(name):
         return "neither an IP address nor a host name"
     return None
+
+
+def named_candidates(description: Description) -> list[Candidate]:
+    """Those candidates of a description that were left out for nothing but a host name in the place of an address."""
+    found: list[Candidate] = []
+    for line, _ in description.ignored:
+        try:
+            candidate = Candidate.from_sdp(line, names=True)
+        except ParseError:
+            continue
+        if parse_ip(candidate.address) is None:
+            found.append(candidate)
+    return found
 
 
 def is_ipv6(host: str) -> bool:

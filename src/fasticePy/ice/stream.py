@@ -20,6 +20,7 @@ from fasticePy.ice.description import Description
 from fasticePy.ice.engine import Engine
 from fasticePy.ice.events import IceState, Restarted, Route, StateChanged
 from fasticePy.ice.pair import CandidatePair
+from fasticePy.ice.remote_names import named_candidates
 from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.session import Generation, Session
 from fasticePy.ice.sockets import Sockets
@@ -162,7 +163,8 @@ class Stream:
         self.set_remote_credentials(description.ufrag, description.pwd, now)
         if self.ended:
             return
-        for candidate in description.candidates:
+        named = named_candidates(description) if self._session.options.resolve_names else []
+        for candidate in (*description.candidates, *named):
             self.engine.add_remote(candidate, now)
         if not description.expects_more:
             self.engine.add_remote(None, now)
