@@ -858,3 +858,142 @@ def test_closing_at_any_moment_leaves_nothing(kinds, who):
         pair.nodes[1 - who].agent.close(pair.sim.now)
         pair.sim.run_for(60)
         assert_nothing_left(pair)
+
+
+# -- what simulations with random cuts and restarts have found -------------------------------------------------------
+
+
+def test_a_spare_connection_takes_over_and_the_peer_follows():
+    """6544-15: the active side loses the nominated connection while another one of its pairs is still open, which the
+    controlling side had given up: data moves there at once, and both agree in the end."""
+    pair = tcp_pair(PASSIVE, ACTIVE, left=("10.0.0.1", "10.0.0.3"))
+    pair.connect()
+    pair.sim.run_for(1)
+    assert len(open_connections(pair.right)) == 2
+    cut(pair, pair.right)
+    assert pair.right.agent.route() is not None
+    pair.sim.run_for(10)
+    assert pair.same_pair()
+    exchange(pair)
+    assert [agent.state for agent in pair.agents] == ["completed", "completed"]
+
+
+def test_the_spare_connection_is_closed_by_a_peer_that_noticed_nothing():
+    """6544-12, 6544-15: what was nominated is opened anew even while another pair works."""
+    pair = tcp_pair(ACTIVE, PASSIVE, right=("10.0.0.2", "10.0.0.4"))
+    pair.connect()
+    pair.sim.run_for(CLOSE_DELAY - 0.5)
+    cut(pair, pair.left)
+    pair.sim.run_for(10)
+    assert pair.same_pair()
+    exchange(pair)
+    for node in pair.nodes:
+        assert open_connections(node) == [selected(node).socket]
+
+
+def test_losses_in_a_row_are_followed_at_once():
+    """6544-12, 6544-15: over TCP the latest nomination is meant, however soon it comes after the one before."""
+    pair = tcp_pair(BOTH, BOTH)
+    pair.connect()
+    for _ in range(5):
+        cut(pair, pair.left)
+        pair.sim.run_for(0.3)
+    pair.sim.run_for(CLOSE_DELAY + 1)
+    assert pair.same_pair()
+    exchange(pair)
+    for node in pair.nodes:
+        assert open_connections(node) == [selected(node).socket]
+
+
+def test_the_connection_of_a_simultaneous_open_serves_both_generations():
+    """6544-8, 6544-13: the addresses have a connection already, whoever opened it: the check of the new generation
+    travels on it, also when it comes before we have paired the two."""
+    for seed in range(10):
+        pair = tcp_pair(SO, SO, seed=seed, signal_delay=0.1)
+        pair.connect()
+        sockets = [selected(node).socket for node in pair.nodes]
+        pair.nodes[seed % 2].agent.restart(pair.sim.now)
+        pair.sim.run_for(10)
+        assert [selected(node).socket for node in pair.nodes] == sockets
+        assert [agent.state for agent in pair.agents] == ["completed", "completed"]
+        for agent in pair.agents:
+            assert agent.counters["drop.request.no-candidate"] == 0
+
+
+KINDS = st.sampled_from([(ACTIVE, PASSIVE), (PASSIVE, ACTIVE), (SO, SO), (BOTH, BOTH), (ALL, ALL), (SO, ALL)])
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["cut both", "cut left", "cut right", "restart"]), st.floats(0.01, 8.0)),
+    max_size=4,
+)
+
+
+@settings(max_examples=30, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(KINDS, STEPS, st.sampled_from([0.0, 0.02]), st.integers(0, 1000), st.integers(1, 2))
+def test_random_cuts_and_restarts(kinds, steps, loss, seed, components):
+    """6544-13, 6544-15: whatever happens to the connections, both sides come to the same one, no other one is left
+    open, and nothing is left after close."""
+    pair = tcp_pair(*kinds, seed=seed, link=Link(latency=0.01, loss=loss), components=components)
+    pair.connect(limit=30)
+    for step, pause in steps:
+        if step == "restart":
+            pair.left.agent.restart(pair.sim.now)
+        else:
+            for node in pair.nodes:
+                known = node.agent.selected_pair()
+                if step in ("cut both", f"cut {node.name}") and known is not None:
+                    connection = node.host.tcp._numbers.get(known.socket)
+                    if connection is not None:
+                        connection.end("connection reset by peer")
+        pair.sim.run_for(pause)
+    pair.sim.run_until(lambda: all(agent.state == "completed" for agent in pair.agents), limit=60)
+    pair.sim.run_for(30)
+    assert [agent.state for agent in pair.agents] == ["completed", "completed"]
+    for node in pair.nodes:
+        sockets = [node.agent.selected_pair(component).socket for component in range(1, components + 1)]
+        assert sorted(open_connections(node)) == sorted(sockets)
+    assert all(pair.same_pair(component) for component in range(1, components + 1))
+    for node in pair.nodes:
+        node.agent.close(pair.sim.now)
+    pair.sim.run_for(60)
+    assert_nothing_left(pair)
+
+
+NUMBERS = st.integers(-3, 5)
+ADDRESSES = st.sampled_from([("10.0.0.2", 4000), ("10.0.0.2", 4001), ("10.0.0.1", 5000), ("fe80::1%eth0", 1)])
+INPUTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("connection_accepted"), NUMBERS, NUMBERS, ADDRESSES),
+        st.tuples(st.just("connection_opened"), NUMBERS, NUMBERS, ADDRESSES),
+        st.tuples(st.just("connection_failed"), NUMBERS, st.just("no")),
+        st.tuples(st.just("connection_closed"), NUMBERS, st.just("gone")),
+        st.tuples(st.just("datagram_received"), NUMBERS, st.binary(max_size=30), ADDRESSES),
+        st.tuples(st.just("handle_timer")),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=100, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(INPUTS)
+def test_inputs_in_any_order(inputs):
+    """6544-8, 6544-11: a driver may say anything at any time: nothing raises, and nothing is left after close."""
+    agent = IceAgent(IceOptions(controlling=True, tcp=ALL), rng=Simulation(1).rng)
+    agent.gather([("10.0.0.1", 0)], [], 0.0)
+    for number, event in enumerate(each for each in agent.take_events() if isinstance(each, NeedSocket)):
+        agent.socket_opened(event.request, number, ("10.0.0.1", 5000 + number), 0.0)
+    agent.set_remote_credentials("peerfrag", "passwordofthescriptedpeer", 0.0)
+    for port in (4000, 4001):
+        agent.add_remote_candidate(passive(port), 0.0)
+        agent.add_remote_candidate(Candidate("so", 1, "tcp", 9, "10.0.0.2", port, "host", tcptype="so"), 0.0)
+    now = 0.0
+    for name, *arguments in inputs:
+        now += 0.3
+        assert agent.handle_timer(now) is None
+        if name != "handle_timer":
+            getattr(agent, name)(*arguments, now)
+    agent.close(now)
+    agent.take_events()
+    agent.take_transmits()
+    assert agent.next_timer() is None
+    agent.handle_timer(now + 100)
+    assert agent.take_events() == agent.take_transmits() == []

@@ -60,6 +60,7 @@ class _Lost:
 
     pair: CandidatePair
     reason: str
+    nominated: bool
     deadline: Timer
     attempts: int = 0
     timer: Timer | None = None
@@ -243,7 +244,7 @@ class TcpPairs:
         if self._frozen:
             self._drop(pair, reason, now)
             self._observer.tcp_changed(f"{pair}: {reason}", now)
-        elif pair.nominated and self._selector.components[pair.component].selected is pair:
+        elif self._selector.components[pair.component].selected is pair:
             self._lose_selected(pair, reason, now)
         else:
             self._checker.fail(pair, self._checklist, reason, now)
@@ -275,13 +276,13 @@ class TcpPairs:
 
     def _lose_selected(self, pair: CandidatePair, reason: str, now: float) -> None:
         # RFC 6544 11.1: who has connected connects again, and a check comes first; who was connected to waits
+        component, nominated = pair.component, pair.nominated
         self._drop(pair, reason, now)
-        component = pair.component
         self._end_loss(component)
         self._settled = []
         timeout = self._session.options.timeouts.consent_expiry
         deadline = self._session.outbox.timers.schedule(now + timeout, partial(self._give_up, component))
-        lost = self._lost[component] = _Lost(pair, f"{pair}: {reason}", deadline)
+        lost = self._lost[component] = _Lost(pair, f"{pair}: {reason}", nominated, deadline)
         if pair.local_candidate.candidate.tcptype != "passive":
             self._reopen_later(lost, now)
         self._observer.nomination_lost(component, now)  # meanwhile, others may be of use
@@ -300,7 +301,7 @@ class TcpPairs:
     def _reopen(self, lost: _Lost, now: float) -> None:
         self._session.outbox.count("connection.reopened")
         lost.pair.retired = False
-        if self._session.controlling:
+        if self._session.controlling and lost.nominated:
             # what was nominated is so no more: the new connection needs to be (RFC 8445 8.1.1)
             self._checker.nominate(lost.pair, self._checklist, now)
         else:
