@@ -6,10 +6,91 @@ import json
 
 import pytest
 from ice_harness import ice_pair, scripted
-from ice_servers import Nat
+from ice_servers import Nat, gathering
 
 from fasticePy.ice import IceAgent, IceOptions
 from fasticePy.sim import Simulation
+
+COMMON = {"id", "type", "timestamp", "transportId"}
+CANDIDATE = COMMON | {
+    "address",
+    "port",
+    "protocol",
+    "candidateType",
+    "priority",
+    "url",
+    "relayProtocol",
+    "foundation",
+    "relatedAddress",
+    "relatedPort",
+    "usernameFragment",
+    "tcpType",
+}
+NAMES = {
+    "local-candidate": CANDIDATE,
+    "remote-candidate": CANDIDATE,
+    "candidate-pair": COMMON
+    | {
+        "localCandidateId",
+        "remoteCandidateId",
+        "state",
+        "nominated",
+        "packetsSent",
+        "packetsReceived",
+        "bytesSent",
+        "bytesReceived",
+        "lastPacketSentTimestamp",
+        "lastPacketReceivedTimestamp",
+        "totalRoundTripTime",
+        "currentRoundTripTime",
+        "availableOutgoingBitrate",
+        "availableIncomingBitrate",
+        "requestsReceived",
+        "requestsSent",
+        "responsesReceived",
+        "responsesSent",
+        "consentRequestsSent",
+        "packetsDiscardedOnSend",
+        "bytesDiscardedOnSend",
+    },
+    "transport": {
+        "id",
+        "type",
+        "timestamp",
+        "packetsSent",
+        "packetsReceived",
+        "bytesSent",
+        "bytesReceived",
+        "iceRole",
+        "iceLocalUsernameFragment",
+        "dtlsState",
+        "iceState",
+        "selectedCandidatePairId",
+        "localCertificateId",
+        "remoteCertificateId",
+        "tlsVersion",
+        "dtlsCipher",
+        "dtlsRole",
+        "srtpCipher",
+        "selectedCandidatePairChanges",
+        "ccfbMessagesSent",
+        "ccfbMessagesReceived",
+    },
+}
+"""Every name that webrtc-stats has for an object of these types (RTCStats and the dictionaries that extend it)."""
+UNKNOWN = {
+    "local-candidate": {"relayProtocol"},  # of relayed ones only
+    "remote-candidate": {"relayProtocol", "url"},
+    # what the application sends goes to the socket past the machine
+    "candidate-pair": {
+        name for name in NAMES["candidate-pair"] if "Sent" in name and "requests" not in name.lower()
+    }
+    - {"responsesSent"}
+    | {name for name in NAMES["candidate-pair"] if "available" in name or "OnSend" in name},
+    "transport": {"packetsSent", "bytesSent", "localCertificateId", "remoteCertificateId", "tlsVersion"}
+    | {name for name in NAMES["transport"] if "dtls" in name or "srtp" in name or "ccfb" in name},
+}
+"""Those that an ICE agent cannot know."""
 
 
 def of_type(stats, kind):
@@ -25,10 +106,15 @@ def assert_consistent(agent, now):
     for pair in of_type(stats, "candidate-pair"):
         assert stats[pair["localCandidateId"]]["type"] == "local-candidate"
         assert stats[pair["remoteCandidateId"]]["type"] == "remote-candidate"
-    (transport,) = of_type(stats, "transport")
-    selected = transport["selectedCandidatePairId"]
-    assert selected is None or stats[selected]["type"] == "candidate-pair"
-    assert len(of_type(stats, "candidate-pair")) == len(agent.pairs)
+    assert len(of_type(stats, "transport")) == len(agent.streams)
+    for transport in of_type(stats, "transport"):
+        selected = transport["selectedCandidatePairId"]
+        assert selected is None or stats[selected]["type"] == "candidate-pair"
+    for entry in stats.values():
+        assert entry["type"] == "transport" or stats[entry["transportId"]]["type"] == "transport"
+        assert set(entry) <= NAMES[entry["type"]]
+    pairs = sum(len(engine.checklist.pairs) for stream in agent.streams for engine in stream.engines())
+    assert len(of_type(stats, "candidate-pair")) == pairs
     assert json.loads(json.dumps(stats)) == stats
     return stats
 
@@ -102,3 +188,65 @@ def test_counters_of_lost_checks():
     assert pair["responsesReceived"] == 0
     assert pair["currentRoundTripTime"] is None
     assert stats["transport"]["iceState"] == "failed"
+
+
+def test_everything_that_an_agent_can_know_is_there():
+    """By the names of the table, nothing more and nothing less."""
+    pair = ice_pair()
+    pair.connect()
+    for kind, names in NAMES.items():
+        for entry in of_type(pair.left.agent.stats(pair.sim.now), kind):
+            assert names - set(entry) == UNKNOWN[kind]
+
+
+def test_what_is_counted_on_a_pair():
+    """Checks, consent checks, the sum of round trips, and how often the selected pair has changed."""
+    pair = ice_pair()
+    pair.connect()
+    pair.sim.run_for(60)
+    stats = assert_consistent(pair.left.agent, pair.sim.now)
+    (entry,) = of_type(stats, "candidate-pair")
+    checks = entry["requestsSent"] - entry["consentRequestsSent"]
+    assert 10 <= entry["consentRequestsSent"] <= 16
+    assert 1 <= checks < entry["consentRequestsSent"]
+    assert entry["responsesReceived"] == entry["requestsSent"]
+    assert entry["responsesSent"] == entry["requestsReceived"] >= 1
+    assert entry["totalRoundTripTime"] == pytest.approx(0.02 * entry["responsesReceived"])
+    assert entry["state"] == "succeeded"
+    assert stats["transport"]["selectedCandidatePairChanges"] == 1
+    local = stats[entry["localCandidateId"]]
+    assert local["usernameFragment"] == pair.left.agent.local_credentials.ufrag
+    assert stats[entry["remoteCandidateId"]]["usernameFragment"] == pair.right.agent.local_credentials.ufrag
+
+
+def test_states_are_spelt_as_w3c_does():
+    script = scripted()
+    script.meet(script.peer.candidate(), script.peer.candidate(script.peer.open(), foundation="other"))
+    script.sim.run_for(0.02)
+    states = {entry["state"] for entry in of_type(script.agent.stats(script.now), "candidate-pair")}
+    assert states == {"in-progress", "waiting"}
+
+
+def test_each_stream_has_a_transport_and_a_restart_keeps_the_pair_in_use():
+    """While the old generation carries data, the selected pair is one of its own."""
+    pair = ice_pair(streams=2)
+    pair.connect()
+    pair.left.agent.restart(pair.sim.now, stream=1)
+    stats = assert_consistent(pair.left.agent, pair.sim.now)
+    assert {entry["id"] for entry in of_type(stats, "transport")} == {"transport", "transport-1"}
+    old = stats[stats["transport-1"]["selectedCandidatePairId"]]
+    assert old["nominated"]
+    assert old["transportId"] == "transport-1"
+    fragment = stats["transport-1"]["iceLocalUsernameFragment"]
+    assert stats[old["localCandidateId"]]["usernameFragment"] != fragment
+
+
+def test_the_server_of_a_reflexive_candidate_is_named():
+    run = gathering("10.0.0.1", nat="198.51.100.1")
+    run.real_server("192.0.2.1")
+    run.run("stun:192.0.2.1")
+    urls = {
+        entry["candidateType"]: entry["url"]
+        for entry in of_type(run.agent.stats(run.sim.now), "local-candidate")
+    }
+    assert urls == {"host": None, "srflx": "stun:192.0.2.1"}

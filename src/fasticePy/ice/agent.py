@@ -19,7 +19,7 @@ from fasticePy.ice.options import IceOptions
 from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Path
-from fasticePy.ice.report import PairReport, Report, candidate_text, conclude, server_dict
+from fasticePy.ice.report import Report, make_report
 from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.rewrite import Rewrite
 from fasticePy.ice.session import Session
@@ -64,7 +64,7 @@ class IceAgent(RootMachine):
         self._session = Session.create(options, rng, pacer or Pacer(), self._outbox)
         self._sockets = Sockets(self._session)
         self._connections = Connections(self._session, self._sockets)
-        self._resolutions = Resolutions(self._outbox)
+        self._resolutions = Resolutions(self._outbox, self._session.record)
         self._checker = Checker(self._session)
         self._gathered: tuple[Sequence[LocalAddress], Sequence[ServerUrl]] | None = None
         self.streams: list[Stream] = [self._new_stream(index) for index in range(options.streams)]
@@ -425,50 +425,13 @@ class IceAgent(RootMachine):
 
     def report(self, now: float) -> Report:
         """What was tried and what came back."""
-        local, remote, pairs = self.local_candidates, self.remote_candidates, self.pairs
-        gatherers = [stream.engine.gatherer for stream in self.streams]
-        results = [result for gatherer in gatherers for result in gatherer.results]
-        failures = [failure for gatherer in gatherers for failure in gatherer.failures]
-        ignored = [entry for stream in self.streams for entry in stream.engine.remotes.ignored]
-        return Report(
-            at=now,
-            role=self.role,
-            state=self.state,
-            reason=self.state_reason,
-            gathering=self.gathering_state,
-            conclusion=conclude(
-                self.state,
-                self.state_reason,
-                local,
-                remote,
-                pairs,
-                results,
-                all(stream.generation.remote is not None for stream in self.streams),
-                ignored,
-                failures,
-            ),
-            local_candidates=tuple(candidate_text(candidate) for candidate in local),
-            remote_candidates=tuple(candidate_text(candidate) for candidate in remote),
-            ignored_candidates=tuple(ignored),
-            sockets_failed=tuple(failures),
-            servers=tuple(server_dict(result) for result in results),
-            pairs=tuple(PairReport.of(pair) for pair in pairs),
-            counters=dict(self.counters),
-            entries=self._session.record.entries(),
+        return make_report(
+            self._session, self.streams, self.state, self.state_reason, self.gathering_state, now
         )
 
     def stats(self, now: float) -> dict[str, dict[str, Any]]:
         """Statistics by the names of W3C webrtc-stats: candidates, candidate pairs and the transport, by id."""
-        return statistics(
-            self._session,
-            self.streams[0].generation,
-            self.state,
-            self.local_candidates,
-            self.remote_candidates,
-            self.pairs,
-            self.selected_pair(1),
-            now,
-        )
+        return statistics(self._session, self.streams, now)
 
 
 def worst_state(states: Sequence[IceState]) -> IceState:

@@ -13,6 +13,7 @@ from fasticePy.ice.addresses import LocalAddress, is_link_local, is_loopback, pa
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.checks import Checker
+from fasticePy.ice.conclusion import TOO_LATE
 from fasticePy.ice.connections import Connection, Connections
 from fasticePy.ice.continuous import ContinuousSelector
 from fasticePy.ice.credentials import Credentials
@@ -206,7 +207,11 @@ class Engine:
 
     def add_remote(self, candidate: Candidate | None, now: float) -> None:
         """A candidate of the peer, or None when there will be no more."""
-        if self.failure or self.remotes.hold(candidate, now):
+        if self.failure:
+            if candidate is not None:
+                self.remotes.refuse(candidate, TOO_LATE, now)
+            return
+        if self.remotes.hold(candidate, now):
             return
         if candidate is None:
             self._end_of_candidates(now)
@@ -413,6 +418,11 @@ class Engine:
         if known is None or check.use_candidate or not known.use_candidate:
             self._early[key] = check
 
+    @property
+    def early_checks(self) -> int:
+        """Checks that came before the peer's credentials, by their sources."""
+        return len(self._early)
+
     def heard_of(self, ufrag: str) -> bool:
         """Whether a check came from somebody with this fragment, who is not the peer as far as we know."""
         return any(check.ufrag == ufrag for check in self.strangers.values())
@@ -487,6 +497,7 @@ class Engine:
                 continue
             if pair.state == "in-progress" and not pair.valid:
                 self._checker.fail(pair, self.checklist, reason, now)
+                pair.error = pair.failure
 
     # -- what the gatherer tells (GatheringObserver) ---------------------------------------------------------------
 

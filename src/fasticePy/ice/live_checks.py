@@ -55,8 +55,7 @@ class LiveChecks:
         )
         transaction.data = build_check(session, self._generation, pair, False, transaction.id)
         pair.requests_sent += 1
-        pair.consent_requests_sent += sends == 1
-        pair.consent_requests_sent += 1
+        pair.consent_requests_sent += sends == 1  # others are connectivity checks
         self._outstanding.append(transaction)
         session.outbox.count("consent.sent")
         session.transactions.start(transaction, now)

@@ -54,6 +54,8 @@ class CandidatePair:
     nominated: bool = False
     failure: str = ""
     """Why the state is "failed", or what the latest unusable answer was, in words."""
+    error: str = ""
+    """What this host or the network said to the latest check, when it went no further: in words."""
     refused: bool = False
     """An answer came that was an error, or one that nobody vouches for."""
     requests_sent: int = 0
@@ -149,6 +151,7 @@ class CandidatePair:
     def answered(self, rtt: float | None) -> None:
         """A check was answered; the round-trip time is None when nobody can tell which send it was."""
         self.responses_received += 1
+        self.error = ""
         if rtt is not None:
             self.rtt = rtt
             self.total_rtt += rtt

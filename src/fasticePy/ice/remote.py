@@ -222,6 +222,10 @@ class RemoteCandidates:
             return objection(candidate.address, self._session.options)
         return refusal(candidate.address)
 
+    def refuse(self, candidate: Candidate, reason: str, now: float) -> None:
+        """A candidate came that is of no use any more."""
+        self._ignore(candidate, reason, now)
+
     def _ignore(self, candidate: Candidate, reason: str, now: float) -> None:
         self._session.outbox.count("remote-candidate.ignored")
         self._session.record.add(now, "remote", _name(candidate), "ignored", reason)

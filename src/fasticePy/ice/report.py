@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from fasticePy.errors import IceError
-from fasticePy.ice.addresses import address_text, parse_ip
+from fasticePy.ice.addresses import address_text
 from fasticePy.ice.candidate import Candidate
+from fasticePy.ice.conclusion import Situation, conclude
+from fasticePy.ice.engine import Engine
 from fasticePy.ice.events import GatheringState, IceState, Role
 from fasticePy.ice.pair import CandidatePair
+from fasticePy.ice.paths import Path
 from fasticePy.ice.record import Entry
 from fasticePy.ice.servers import ServerResult
+from fasticePy.ice.session import Session
+from fasticePy.ice.stream import StateTold, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +35,16 @@ class PairReport:
     requests_received: int
     rtt: float | None
     failure: str
+    stream: int = 0
+    generation: int = 0
+    component: int = 1
+    answered_at: float | None = None
+    """When the latest answer to a check came."""
+    heard_at: float | None = None
+    """When the latest packet came, once it is known to be the peer's."""
 
     @classmethod
-    def of(cls, pair: CandidatePair) -> PairReport:
+    def of(cls, pair: CandidatePair, generation: int = 0, path: Path | None = None) -> PairReport:
         """Of a pair as it is now."""
         return cls(
             str(pair),
@@ -43,12 +56,36 @@ class PairReport:
             pair.requests_received,
             pair.rtt,
             pair.failure,
+            pair.stream,
+            generation,
+            pair.component,
+            pair.consent_at,
+            None if path is None else path.last_received,
         )
 
 
 @dataclass(frozen=True, slots=True)
+class StreamReport:
+    """How one stream stands."""
+
+    index: int
+    generation: int
+    """How often it has restarted."""
+    previous: int | None
+    """The generation whose pairs carry data until the latest one has some."""
+    state: IceState
+    reason: str
+    states: tuple[StateTold, ...]
+    """The latest states, each with its time and reason."""
+    selected: tuple[str | None, ...]
+    """The pair that carries the data of each component."""
+    conclusion: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """A snapshot. `str()` gives it as text for people, `to_json()` for programs; it holds no secret."""
+    """A snapshot. `str()` gives it as text for people, `to_json()` for programs; it holds no secret. Times are those of
+    the agent's clock, in seconds."""
 
     at: float
     role: Role
@@ -56,7 +93,10 @@ class Report:
     reason: str
     gathering: GatheringState
     conclusion: str
-    """One sentence: the cause, and what to change."""
+    """One sentence: the cause, and what to change. With several streams, that of the one which is worst off."""
+    states: tuple[StateTold, ...]
+    """The latest states of all streams, oldest first: time, state and reason of each."""
+    streams: tuple[StreamReport, ...]
     local_candidates: tuple[str, ...]
     remote_candidates: tuple[str, ...]
     ignored_candidates: tuple[tuple[str, str], ...]
@@ -75,18 +115,29 @@ class Report:
         return json.dumps(self.to_dict())
 
     def __str__(self) -> str:
+        several = len(self.streams) > 1 or any(stream.generation for stream in self.streams)
         return "\n".join(
             [
                 f"ICE {self.state} as {self.role}: {self.reason}",
+                *_section("states", [self._state_line(told) for told in self.states]),
+                *_section("streams", [_stream_line(stream) for stream in self.streams] if several else []),
                 *_section("servers", [_server_line(server) for server in self.servers]),
                 *_section("sockets that failed", [f"{name}: {why}" for name, why in self.sockets_failed]),
+                *_section("candidates", _count_lines(self.local_candidates, self.remote_candidates)),
                 *_section("local candidates", self.local_candidates),
                 *_section("remote candidates", self.remote_candidates),
                 *_section("ignored candidates", [f"{name}: {why}" for name, why in self.ignored_candidates]),
-                *_section("pairs", [_pair_line(pair) for pair in self.pairs]),
+                *_section("pairs", [self._pair_line(pair, several) for pair in self.pairs]),
                 self.conclusion,
             ]
         )
+
+    def _state_line(self, told: StateTold) -> str:
+        return f"{_ago(self.at - told.at)}  {told.state}: {told.reason}"
+
+    def _pair_line(self, pair: PairReport, several: bool) -> str:
+        where = f"stream {pair.stream}, generation {pair.generation}: " if several else ""
+        return where + _pair_line(pair)
 
 
 class IceFailed(IceError, ConnectionError):
@@ -115,86 +166,111 @@ def server_dict(result: ServerResult) -> dict[str, Any]:
     }
 
 
-def conclude(
+def make_report(
+    session: Session,
+    streams: Sequence[Stream],
     state: IceState,
     reason: str,
-    local: Sequence[Candidate],
-    remote: Sequence[Candidate],
-    pairs: Sequence[CandidatePair],
-    servers: Sequence[ServerResult],
-    credentials_known: bool,
-    ignored: Sequence[tuple[str, str]] = (),
-    sockets_failed: Sequence[tuple[str, str]] = (),
-) -> str:
-    """The sentence at the end of a report."""
-    if state in ("connected", "completed"):
-        return "A path works."
-    if state == "closed":
-        return "The agent was closed."
-    if state == "disconnected":
-        return f"The path went silent: {reason}. It may come back as long as there is consent to send."
-    if not credentials_known:
-        return "The peer's description never came: check the signalling."
-    if not local:
-        why = _because(servers, sockets_failed)
-        return f"There is no local candidate{why}: check interfaces, address filters and port range."
-    if ignored and not pairs and all(parse_ip(candidate.address) is None for candidate in remote):
-        name, why = ignored[0]
-        others = f" and {len(ignored) - 1} more" if len(ignored) > 1 else ""
-        return f"None of the peer's candidates can be used ({name}: {why}{others}), and no check of it came."
-    if not remote:
-        return "The peer sent no candidate and no check came: look at the signalling and at the peer's gathering."
-    if any(pair.validated_at is not None for pair in pairs):
-        return f"A path worked and was lost: {reason}."
-    if not pairs:
-        ours, theirs = _types(local), _types(remote)
-        return f"No candidates fit together (families, components): we have {ours}, the peer {theirs}."
-    if refused := [pair for pair in pairs if pair.refused]:
-        return (
-            f"The peer refuses our checks ({refused[0]}: {refused[0].failure}): "
-            "look at ufrag and password in the signalling."
-        )
-    return _unanswered(local, remote, pairs, servers)
+    gathering: GatheringState,
+    now: float,
+) -> Report:
+    """What was tried and what came back."""
+    latest = [stream.engine for stream in streams]
+    told = sorted((each for stream in streams for each in stream.told), key=lambda each: each.at)
+    reports = tuple(_stream(session, stream, now) for stream in streams)
+    return Report(
+        at=now,
+        role=session.role,
+        state=state,
+        reason=reason,
+        gathering=gathering,
+        conclusion=next(report.conclusion for report in reports if report.state == state),
+        states=tuple(told),
+        streams=reports,
+        local_candidates=tuple(candidate_text(each) for engine in latest for each in _local(engine)),
+        remote_candidates=tuple(candidate_text(each) for engine in latest for each in engine.remotes.all()),
+        ignored_candidates=tuple(each for engine in latest for each in engine.remotes.ignored),
+        sockets_failed=tuple(each for engine in latest for each in engine.gatherer.failures),
+        servers=tuple(server_dict(each) for engine in latest for each in engine.gatherer.results),
+        pairs=tuple(
+            PairReport.of(pair, engine.generation.number, session.paths.by_key.get(pair.path))
+            for stream in streams
+            for engine in stream.engines()
+            for pair in engine.checklist.pairs
+        ),
+        counters=dict(session.outbox.counters),
+        entries=session.record.entries(),
+    )
 
 
-def _unanswered(
-    local: Sequence[Candidate],
-    remote: Sequence[Candidate],
-    pairs: Sequence[CandidatePair],
-    servers: Sequence[ServerResult],
-) -> str:
-    sent = sum(pair.requests_sent for pair in pairs)
-    came = sum(pair.requests_received for pair in pairs)
-    theirs = f"{_count(came, 'check')} of the peer arrived" if came else "the peer's checks never arrived"
-    if came and sent:
-        advice = (
-            "our checks do not reach the peer, or its answers not us: look at firewalls and at the password"
-        )
-    elif any(candidate.type == "relay" for candidate in (*local, *remote)):
-        advice = "even the relay does not carry: look at the TURN server's peer permissions and at firewalls"
-    else:
-        ours, others = _types(local), _types(remote)
-        advice = f"we have {ours}, the peer {others} candidates: a relay is needed, add a TURN server"
-    checks = f"{_count(sent, 'check')} sent on {_count(len(pairs), 'pair')}, none answered"
-    return f"{checks}; {theirs}; {advice}{_because(servers)}."
+def _stream(session: Session, stream: Stream, now: float) -> StreamReport:
+    components = range(1, session.options.components + 1)
+    selected = (stream.selected_pair(component) for component in components)
+    return StreamReport(
+        index=stream.index,
+        generation=stream.generation.number,
+        previous=None if stream.previous is None else stream.previous.generation.number,
+        state=stream.state,
+        reason=stream.state_reason,
+        states=tuple(stream.told),
+        selected=tuple(None if pair is None else str(pair) for pair in selected),
+        conclusion=conclude(_situation(session, stream, now)),
+    )
 
 
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+def _situation(session: Session, stream: Stream, now: float) -> Situation:
+    engine, generation = stream.engine, stream.generation
+    pairs = [pair for each in stream.engines() for pair in each.checklist.pairs]
+    paths = (session.paths.by_key.get(pair.path) for pair in pairs if pair.validated_at is not None)
+    return Situation(
+        now=now,
+        state=stream.state,
+        reason=stream.state_reason,
+        local=_local(engine),
+        remote=engine.remotes.all(),
+        pairs=pairs,
+        servers=engine.gatherer.results,
+        ignored=engine.remotes.ignored,
+        sockets_failed=engine.gatherer.failures,
+        addresses_given=stream.addresses_given,
+        credentials_known=generation.remote is not None,
+        echo=generation.remote == generation.local,
+        generation=generation.number,
+        early_checks=engine.early_checks,
+        strangers=[check.ufrag for check in engine.strangers.values()],
+        heard_at=max((path.last_received for path in paths if path is not None), default=None),
+        counters=session.outbox.counters,
+    )
 
 
-def _because(servers: Sequence[ServerResult], sockets: Sequence[tuple[str, str]] = ()) -> str:
-    failed = [f"{name}: {why}" for name, why in sockets]
-    failed += [f"{server.url}: {server.reason}" for server in servers if server.finished and not server.ok]
-    return f" ({'; '.join(failed)})" if failed else ""
+def _local(engine: Engine) -> list[Candidate]:
+    return [local.candidate for local in engine.gatherer.candidates.all]
 
 
-def _types(candidates: Sequence[Candidate]) -> str:
-    return "only " + " and ".join(dict.fromkeys(candidate.type for candidate in candidates))
+# -- text --------------------------------------------------------------------------------------------------------------
 
 
-def _section(title: str, lines: Sequence[str]) -> list[str]:
-    return [f"  {title}", *(f"    {line}" for line in lines)] if lines else []
+def _section(title: str, lines: Iterable[str]) -> list[str]:
+    indented = [f"    {line}" for line in lines]
+    return [f"  {title}", *indented] if indented else []
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds:9.3f} s ago"
+
+
+def _stream_line(stream: StreamReport) -> str:
+    carrying = "" if stream.previous is None else f", generation {stream.previous} still there"
+    selected = ", ".join(f"{number}: {pair or 'no pair'}" for number, pair in enumerate(stream.selected, 1))
+    return f"stream {stream.index}: {stream.state}, generation {stream.generation}{carrying}; components {selected}"
+
+
+def _count_lines(local: Sequence[str], remote: Sequence[str]) -> list[str]:
+    """How many there are of each type and transport, of ours and of the peer's."""
+    counts = [Counter(text.rpartition(" ")[0] for text in texts) for texts in (local, remote)]
+    kinds = list(dict.fromkeys([*counts[0], *counts[1]]))
+    lines = [f"{kind:<18}{counts[0][kind]:>4} ours{counts[1][kind]:>6} the peer's" for kind in kinds]
+    return lines if local and remote else []
 
 
 def _server_line(server: dict[str, Any]) -> str:

@@ -6,9 +6,10 @@ data, in both directions. Component by component, data moves over as soon as the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fasticePy.errors import StateError
 from fasticePy.ice.addresses import LocalAddress
@@ -39,6 +40,17 @@ itself, the controlled side for twice as long."""
 MAX_AUTO_RESTARTS = 8
 """Restarts in a row without any path: each is an attempt of `Timeouts.patience` seconds."""
 
+STATES_KEPT = 64
+"""The states of a stream that are remembered, the latest ones."""
+
+
+class StateTold(NamedTuple):
+    """A state as it was told."""
+
+    at: float
+    state: IceState
+    reason: str
+
 
 class StreamOwner(Protocol):
     """Who a stream belongs to."""
@@ -60,13 +72,16 @@ class Stream:
         "_owner",
         "_resolutions",
         "_restarts",
+        "_selected",
         "_session",
         "_sockets",
         "engine",
         "index",
         "previous",
+        "selections",
         "state",
         "state_reason",
+        "told",
     )
 
     def __init__(
@@ -98,8 +113,13 @@ class Stream:
         self._auto_restart: Timer | None = None
         self._restarts = 0
         self._dead = False
+        self.told: deque[StateTold] = deque(maxlen=STATES_KEPT)
+        """The latest states."""
         self.state: IceState = "new"
         self.state_reason = "created"
+        self.selections = 0
+        """How often another pair than before was selected for a component."""
+        self._selected: list[CandidatePair | None] = [None] * options.components
 
     def _may_restart(self, engine: Engine) -> bool:
         """Whether a failure is answered by another attempt: once something has worked (`auto_restart`)."""
@@ -121,6 +141,11 @@ class Stream:
         yield self.engine
         if self.previous is not None:
             yield self.previous
+
+    @property
+    def addresses_given(self) -> bool:
+        """Whether there is an address to gather from, as far as that has begun."""
+        return self._gathered is None or bool(self._gathered[0])
 
     def route(self, component: int) -> Route | None:
         """Where data of this component goes now."""
@@ -260,7 +285,15 @@ class Stream:
             # data has moved over; consent for the old pairs is not wanted any more
             self.previous.selector.stop()
             self._linger = self._session.outbox.timers.schedule(now + LINGER, self._drop_previous)
+        self._count_selections()
         self._derive(reason, now)
+
+    def _count_selections(self) -> None:
+        for index, before in enumerate(self._selected):
+            selected = self.selected_pair(index + 1)
+            if selected is not before:
+                self._selected[index] = selected
+                self.selections += 1
 
     def switch_role(self, reason: str, now: float) -> None:
         """See `EngineOwner`."""
@@ -324,6 +357,7 @@ class Stream:
     def _set_state(self, state: IceState, reason: str, now: float) -> None:
         self.state = state
         self.state_reason = reason
+        self.told.append(StateTold(now, state, reason))
         self._session.record.add(now, "agent", "state", state, reason)
         self._session.outbox.emit(StateChanged(at=now, state=state, reason=reason, stream=self.index))
 
