@@ -109,12 +109,12 @@ def sides() -> Iterator[list[Side]]:
         side.kill()
 
 
-def by_tcp(sides: list[Side], *, stdin: int | None = subprocess.PIPE) -> tuple[Side, Side]:
+def by_tcp(sides: list[Side], *options: str, stdin: int | None = subprocess.PIPE) -> tuple[Side, Side]:
     """Connect by TCP signalling: the answering side listens."""
-    answer = Side("--answer", "--listen", "127.0.0.1:0")
+    answer = Side("--answer", "--listen", "127.0.0.1:0", *options)
     sides.append(answer)
     via = answer.hear(r"--via (\S+)")
-    offer = Side("--offer", "--via", via, stdin=stdin)
+    offer = Side("--offer", "--via", via, *options, stdin=stdin)
     sides.append(offer)
     return offer, answer
 
@@ -151,6 +151,16 @@ def test_both_directions_arrive_whole_by_tcp(sides: list[Side]) -> None:
         writer.join(5)
     assert answer.output == there
     assert offer.output == back
+
+
+def test_options_of_both_sides(sides: list[Side]) -> None:
+    """Continual gathering and TCP candidates change nothing for who uses it."""
+    offer, answer = by_tcp(sides, "--continual", "--tcp", "--nomination", "fastest")
+    offer.type(b"data")
+    offer.end_input()
+    answer.end_input()
+    assert offer.finish() == answer.finish() == ExitCode.OK
+    assert answer.output == b"data"
 
 
 def test_a_chat_is_live_and_ends_when_both_hang_up(sides: list[Side]) -> None:

@@ -52,6 +52,24 @@ def test_text_is_a_table_without_colours(capfd: pytest.CaptureFixture[str]) -> N
     assert "problems" not in text
 
 
+def test_over_tcp_with_a_restart_in_between(capfd: pytest.CaptureFixture[str]) -> None:
+    """6544-1, 8445-53: no message is lost."""
+    assert main(["demo", "--messages", "60", "--tcp", "--restart", "--json"]) == ExitCode.OK
+    result = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert result["messages"] == 60
+    assert result["restarts"] == 1
+    offered = [Candidate.from_sdp(line) for lines in result["candidates"].values() for line in lines]
+    assert {candidate.transport for candidate in offered} == {"tcp"}
+    assert len({candidate.ufrag for candidate in offered}) == 4
+
+
+def test_a_restart_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--messages", "20", "--restart"]) == ExitCode.OK
+    text = capfd.readouterr().out
+    assert "20 of 20 messages arrived" in text
+    assert "ICE was restarted in between" in text
+
+
 def test_an_agent_that_cannot_start_is_told(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from fasticePy.cli import main
 from fasticePy.cli.command import ExitCode
+from fasticePy.ice import Candidate
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,20 @@ def refused() -> str:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
     return f"stun:127.0.0.1:{port}"
+
+
+def test_other_kinds_of_candidates(capsys: pytest.CaptureFixture[str]) -> None:
+    """6544-1: TCP beside UDP; a rewritten address in place of ours."""
+    rule = "127.0.0.1=203.0.113.7"
+    assert main([*LOOPBACK, "--tcp", "--mdns", "--advertise", rule, "--json"]) == ExitCode.OK
+    candidates = [Candidate.parse(each["sdp"]) for each in events(capsys.readouterr().out)["candidate"]]
+    assert {candidate.tcptype for candidate in candidates} == {None, "active", "passive"}
+    assert {candidate.address for candidate in candidates} == {"203.0.113.7"}
+
+
+def test_a_rule_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*LOOPBACK, "--advertise", "10.0.0.1=2001:db8::1"]) == ExitCode.USAGE
+    assert "--advertise: rewrite rule" in capsys.readouterr().err
 
 
 LOOPBACK = ["gather", "--include-loopback", "--interface", "lo*", "-4"]

@@ -57,6 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds to wait for the other side (default %(default)g)",
     )
+    parser.add_argument(
+        "--nomination",
+        choices=("regular", "fastest", "continuous"),
+        help="how the offering side chooses a path (default regular; continuous never stops looking for a better one)",
+    )
+    parser.add_argument(
+        "--continual",
+        action="store_true",
+        help="follow changes of this host's network while connected; implies --nomination continuous",
+    )
     add_agent_arguments(parser)
 
 
@@ -67,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     meeting_point = args.listen or args.via
     address = host_and_port(meeting_point) if meeting_point else None
     options = agent_options(args)
+    options["continual"] = args.continual
+    options["nomination"] = args.nomination or ("continuous" if args.continual else "regular")
     try:
         return asyncio.run(_connect(args, address, options))
     except IceFailed as error:

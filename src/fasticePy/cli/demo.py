@@ -53,12 +53,28 @@ class _Peer:
     problems: list[str] = field(default_factory=list)
     signalled: list[dict[str, Any]] = field(default_factory=list)
     """What is to be told to the other side once both have their credentials."""
+    generations: int = 0
+    """Credentials that it has had."""
     linked: bool = False
     ended: bool = False
 
     @property
     def connected(self) -> bool:
         return self.state in ("connected", "completed")
+
+    @property
+    def renewed(self) -> bool:
+        """Whether it has restarted, and data travels on a pair of the new generation."""
+        if self.generations < 2 or self.selected is None:
+            return False
+        # a candidate that was learnt from a check has no fragment
+        ends = ((self, "local"), (self.other, "remote"))
+        return any(
+            peer is not None
+            and peer.local is not None
+            and Candidate.from_sdp(self.selected[side]).ufrag == peer.local["ufrag"]
+            for peer, side in ends
+        )
 
     def command(self, cmd: str, **keys: object) -> None:
         assert self.process.stdin is not None
@@ -85,6 +101,9 @@ class _Peer:
         match event.get("event"):
             case "local":
                 self.local = event
+                self.generations += 1
+                if self.linked:
+                    self.signal("remote", ufrag=event["ufrag"], pwd=event["pwd"])
             case "candidate":
                 self.candidates.append(Candidate.from_sdp(event["sdp"]))
                 self.signal("remote_candidate", sdp=event["sdp"])
@@ -106,9 +125,13 @@ class _Peer:
 class _Demo:
     """The run: spawn, connect, exchange, close."""
 
-    def __init__(self, server: StunServer, messages: int) -> None:
+    def __init__(
+        self, server: StunServer, messages: int, *, tcp: bool = False, restart: bool = False
+    ) -> None:
         self._server = server
         self._messages = messages
+        self._tcp = tcp
+        self._restart = restart
         self._changed = asyncio.Event()
         self._readers: list[asyncio.Task[None]] = []
         self.peers: list[_Peer] = []
@@ -126,7 +149,8 @@ class _Demo:
                 "start",
                 role=role,
                 urls=[{"url": url} for url in self._server.urls],
-                network_types=["udp4", "udp6"],
+                network_types=["tcp4", "tcp6"] if self._tcp else ["udp4", "udp6"],
+                tcp_mux_port=0 if self._tcp and peer is bob else None,
                 include_loopback=True,
                 echo=False,
             )
@@ -139,6 +163,8 @@ class _Demo:
         begun = time.perf_counter()
         await asyncio.gather(self._send_all(alice, bob), self._send_all(bob, alice))
         self.exchange_time = time.perf_counter() - begun
+        if self._restart:
+            await self._until(lambda: alice.renewed and bob.renewed, "the restart did not end")
         alice.command("stats")
         await self._until(
             lambda: alice.stats is not None and alice.selected is not None, "no statistics came"
@@ -196,6 +222,8 @@ class _Demo:
     async def _send_all(self, sender: _Peer, receiver: _Peer) -> None:
         """The numbers from 0 on, each a message, with few enough on their way that loopback drops none."""
         for number in range(self._messages):
+            if self._restart and sender.name == "alice" and number == self._messages // 2:
+                sender.command("restart")
             await self._until(lambda: number - len(receiver.arrived) < IN_FLIGHT, "a message was lost")  # noqa: B023
             sender.command("send", data=str(number))
         await self._until(lambda: len(receiver.arrived) == self._messages, "a message was lost")
@@ -211,18 +239,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="messages to send each way (default %(default)s)",
     )
+    parser.add_argument("--tcp", action="store_true", help="connect over TCP instead of UDP")
+    parser.add_argument(
+        "--restart", action="store_true", help="restart ICE in the middle of it, without losing a message"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run it; OK only if every message arrived."""
     if not 1 <= args.messages <= MAX_MESSAGES:
         raise UsageError(f"--messages is a number from 1 to {MAX_MESSAGES}")
-    return asyncio.run(_run(args.messages, as_json=args.json))
+    return asyncio.run(_run(args))
 
 
-async def _run(messages: int, *, as_json: bool) -> int:
+async def _run(args: argparse.Namespace) -> int:
+    messages = args.messages
     async with StunServer(["127.0.0.1:0"]) as server:
-        demo = _Demo(server, messages)
+        demo = _Demo(server, messages, tcp=args.tcp, restart=args.restart)
         failure = ""
         try:
             await demo.run()
@@ -230,7 +263,7 @@ async def _run(messages: int, *, as_json: bool) -> int:
             failure = str(error)
         finally:
             await demo.close()
-        if as_json:
+        if args.json:
             print_json(_summary(demo, server, messages, failure))
         else:
             print(_text(demo, server, messages))
@@ -261,6 +294,7 @@ def _summary(demo: _Demo, server: StunServer, messages: int, failure: str) -> di
         "messages": min(len(alice.arrived), len(bob.arrived)),
         "messages_sent": messages,
         "arrived": {"alice_to_bob": len(bob.arrived), "bob_to_alice": len(alice.arrived)},
+        "restarts": max(alice.generations - 1, 0),
         "exchange_ms": None if exchange is None else round(exchange * 1000, 3),
         "candidates": {
             peer.name: [candidate.to_sdp() for candidate in peer.candidates] for peer in demo.peers
@@ -288,6 +322,8 @@ def _text(demo: _Demo, server: StunServer, messages: int) -> str:
         rows.append(["round trip", milliseconds(_round_trip(demo))])
     for name, peer in (("alice to bob", bob), ("bob to alice", alice)):
         rows.append([name, f"{len(peer.arrived)} of {messages} messages arrived"])
+    if alice.generations > 1:
+        rows.append(["restart", "ICE was restarted in between, and data moved over to a new pair"])
     if demo.exchange_time is not None:
         rows.append(["exchange", milliseconds(demo.exchange_time)])
     parts.append(section("result", rows))

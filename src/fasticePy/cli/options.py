@@ -8,6 +8,7 @@ from typing import Any
 from fasticePy.aio import AddressPolicy
 from fasticePy.cli.command import UsageError
 from fasticePy.errors import ParseError
+from fasticePy.ice.rewrite import Rewrite
 from fasticePy.stun.uri import parse_server_url
 
 
@@ -29,6 +30,17 @@ def add_agent_arguments(parser: argparse.ArgumentParser) -> None:
         help="use this local address or network only (may be repeated; '!' in front excludes)",
     )
     group.add_argument("--include-loopback", action="store_true", help="offer the loopback addresses too")
+    group.add_argument("--tcp", action="store_true", help="offer TCP candidates beside UDP ones")
+    group.add_argument(
+        "--mdns",
+        action="store_true",
+        help="offer names (.local) in place of addresses, for use within one link",
+    )
+    group.add_argument(
+        "--advertise", action="append", default=[], metavar="RULE",
+        help="offer another address in place of a local one, such as '10.0.0.5=203.0.113.7' (may be repeated; "
+        "'mode=append' after a comma offers both)",
+    )  # fmt: skip
     family = group.add_mutually_exclusive_group()
     family.add_argument("-4", dest="only", action="store_const", const=4, help="IPv4 only")
     family.add_argument("-6", dest="only", action="store_const", const=6, help="IPv6 only")
@@ -41,6 +53,9 @@ def agent_options(args: argparse.Namespace) -> dict[str, Any]:
         "include_loopback": args.include_loopback,
         "ipv4": args.only != 6,
         "ipv6": args.only != 4,
+        "tcp": args.tcp,
+        "mdns": "publish" if args.mdns else "resolve",
+        "advertise": [rewrite_rule(text) for text in args.advertise],
     }
     if args.interface:
         options["interfaces"] = args.interface
@@ -51,6 +66,14 @@ def agent_options(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--address: {error}") from None
         options["addresses"] = args.address
     return options
+
+
+def rewrite_rule(text: str) -> Rewrite:
+    """An address-rewrite rule. Raises `UsageError`."""
+    try:
+        return Rewrite.parse(text)
+    except ParseError as error:
+        raise UsageError(f"--advertise: {error}") from None
 
 
 def server_url(text: str) -> str:
