@@ -218,9 +218,12 @@ class ContinuousSelector(Selector):
 
     def _check(self, kept: _Kept, now: float) -> None:
         pair = kept.health.pair
-        kept.checks.send(now)
+        selection = self.components[pair.component]
+        is_selected = selection.selected is pair
+        # Nominations that follow each other soon may arrive in another order, or not be followed at once: said again
+        # and again, the latest one holds in the end.
+        kept.checks.send(now, nominating=is_selected and selection.nominated is pair)
         kept.health.check_sent(now)
-        is_selected = self.components[pair.component].selected is pair
         if is_selected:
             self._look_for_silence(pair, now)
         if is_selected and kept.health.unanswered == 2:

@@ -40,8 +40,9 @@ class LiveChecks:
         self._outstanding: list[Transaction] = []
         self.pair = pair
 
-    def send(self, now: float, *, sends: int = 1) -> None:
-        """Send one more: once (RFC 7675 5.1), or as often as connectivity checks may be sent, at their RTO."""
+    def send(self, now: float, *, sends: int = 1, nominating: bool = False) -> None:
+        """Send one more: once (RFC 7675 5.1), or as often as connectivity checks may be sent, at their RTO.
+        `nominating` repeats the nomination of a pair that was nominated before."""
         session, pair = self._session, self.pair
         transaction = Transaction(
             id=session.rng(12),
@@ -53,7 +54,7 @@ class LiveChecks:
             max_sends=sends if pair.transport == "udp" else 1,  # RFC 6544 7.1
             final_wait=session.options.timeouts.consent_expiry,
         )
-        transaction.data = build_check(session, self._generation, pair, False, transaction.id)
+        transaction.data = build_check(session, self._generation, pair, nominating, transaction.id)
         pair.requests_sent += 1
         pair.consent_requests_sent += sends == 1  # others are connectivity checks
         self._outstanding.append(transaction)
