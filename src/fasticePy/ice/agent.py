@@ -12,13 +12,15 @@ from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.checks import Checker
 from fasticePy.ice.connections import Connection, Connections
 from fasticePy.ice.credentials import Credentials
-from fasticePy.ice.description import Description
+from fasticePy.ice.description import DEFAULT_OPTIONS, Description
 from fasticePy.ice.events import GatheringState, IceState, Role, RoleChanged, Route
+from fasticePy.ice.lite import lite_options, one_per_host
 from fasticePy.ice.offer_lines import StreamFacts
 from fasticePy.ice.options import IceOptions
 from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Path
+from fasticePy.ice.renomination import OPTIONS as RENOMINATION
 from fasticePy.ice.report import Report, make_report
 from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.rewrite import Rewrite
@@ -60,6 +62,7 @@ class IceAgent(RootMachine):
         if not 1 <= options.streams <= MAX_STREAMS:
             raise ValueError(f"streams={options.streams}: 1 to {MAX_STREAMS} are possible")
         super().__init__()
+        options = lite_options(options) if options.lite else options
         self.options = options
         self._session = Session.create(options, rng, pacer or Pacer(), self._outbox)
         self._sockets = Sockets(self._session)
@@ -84,6 +87,8 @@ class IceAgent(RootMachine):
         """
         advertising.checked_rules(self._session.advertise)
         local = [LocalAddress.of(address) for address in addresses]
+        if self.options.lite:
+            local = one_per_host(local)
         for stream in self.streams:
             stream.gather(local, servers, now)
         self._gathered = (local, servers)
@@ -98,6 +103,8 @@ class IceAgent(RootMachine):
         candidates are gathered (`IceOptions.continual` says whether that goes on once ICE has concluded)."""
         if not self._closed:
             local = [LocalAddress.of(address) for address in addresses]
+            if self.options.lite:
+                local = one_per_host(local)
             if self._gathered is not None:
                 self._gathered = (local, self._gathered[1])
             for stream in self.streams:
@@ -195,8 +202,11 @@ class IceAgent(RootMachine):
             return
         # the larger of both, and a peer that does not say means 50 ms (RFC 8839 5.5)
         self._session.pacing = self.local_description.agreed_pacing_ms(description) / 1000
-        if description.lite and not self._session.controlling:
-            # RFC 8445 6.1.1: with a lite peer the full agent controls, for the other never sends a check
+        self._session.peer_lite = description.lite
+        # RFC 8445 6.1.1: of a full and a lite agent the full one controls, for the other never sends a check
+        if self.options.lite and not description.lite and self._session.controlling:
+            self.switch_role("we are lite, and the peer is not", now)
+        elif description.lite and not self.options.lite and not self._session.controlling:
             self.switch_role("the peer is lite", now)
         self.streams[stream].set_remote_description(description, now)
 
@@ -305,6 +315,10 @@ class IceAgent(RootMachine):
             self._request_received(message, socket, address, now)
         elif message.message_class == MessageClass.INDICATION:
             count("indication.received")  # a keepalive: it refreshed the NAT on its way (RFC 8445 11)
+            if (path := self._paths.get((socket, address))) is not None:
+                path.last_received = now
+                if path.silent:
+                    self._path_returned(path, now)
         else:
             self._response_received(message, socket, address, now)
 
@@ -380,7 +394,9 @@ class IceAgent(RootMachine):
             ufrag=local.ufrag,
             pwd=local.pwd,
             candidates=tuple(found.candidate for found in engine.gatherer.candidates.all),
-            pacing_ms=round(self.options.timeouts.pacing * 1000),
+            options=DEFAULT_OPTIONS + (RENOMINATION if self.options.renomination else ()),
+            lite=self.options.lite,
+            pacing_ms=None if self.options.lite else round(self.options.timeouts.pacing * 1000),  # RFC 8839 4.3.1
             complete=engine.gatherer.state == "complete",
         )
 

@@ -17,6 +17,7 @@ from fasticePy.ice.conclusion import TOO_LATE
 from fasticePy.ice.connections import Connection, Connections
 from fasticePy.ice.continuous import ContinuousSelector
 from fasticePy.ice.credentials import Credentials
+from fasticePy.ice.description import Description
 from fasticePy.ice.events import CandidateGathered, IceState
 from fasticePy.ice.gathering import Gatherer
 from fasticePy.ice.nomination import make_policy
@@ -24,6 +25,7 @@ from fasticePy.ice.pair import CandidatePair, LocalCandidate
 from fasticePy.ice.paths import Path
 from fasticePy.ice.remote import RemoteCandidates
 from fasticePy.ice.remote_names import RemoteNames
+from fasticePy.ice.renomination import Renomination, Verdict
 from fasticePy.ice.requests import InboundCheck, RequestHandler
 from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.selection import Selector
@@ -87,6 +89,7 @@ class Engine:
     ) -> None:
         self.session = session
         self.generation = generation
+        generation.renomination = Renomination(session.options.renomination)
         self._owner = owner
         self.gatherer = Gatherer(session, generation, sockets, resolutions, self)
         self.remotes = RemoteCandidates(session, generation)
@@ -187,10 +190,15 @@ class Engine:
 
     # -- the peer's description ------------------------------------------------------------------------------------
 
-    def set_remote(self, credentials: Credentials, now: float) -> None:
-        """The peer's credentials are known: checks can begin, and patience too (RFC 8863 4)."""
+    def set_remote(
+        self, credentials: Credentials, now: float, description: Description | None = None
+    ) -> None:
+        """The peer's credentials are known, perhaps from its description: checks can begin, and patience too
+        (RFC 8863 4)."""
         self.generation.set_remote(credentials)
         self.session.record.add(now, "agent", "remote credentials", f"ufrag {credentials.ufrag}")
+        if description is not None:
+            self.generation.renomination.negotiate(description.options)
         timers = self.session.outbox.timers
         timers.cancel(self._patience)
         self._patience = timers.schedule(now + self.session.options.timeouts.patience, self._lose_patience)
@@ -446,16 +454,33 @@ class Engine:
             return
         if (path := self.session.paths.by_key.get(pair.path)) is not None:
             path.pair = pair
+        nominates = check.use_candidate and self._counts(check, pair, now)
         if pair.retired:
-            if not check.use_candidate:
+            if not nominates:
                 return
             pair.retired = False  # the peer moves its nomination to a pair that we gave up
+        self._check_back(pair, now)
+        if nominates and not self.session.controlling:
+            self.selector.peer_nominates(pair, now)
+        self._changed("a check of the peer came", now)
+
+    def _counts(self, check: InboundCheck, pair: CandidatePair, now: float) -> bool:
+        """Whether this nomination is one that renomination allows, if that is in use."""
+        renomination = self.generation.renomination
+        verdict = renomination.judge(pair.component, check.nomination, early=check.early)
+        if verdict is Verdict.IGNORED:
+            self.session.outbox.count("nomination.ignored")
+            return False
+        if verdict is Verdict.LATEST:
+            pair.nomination = check.nomination
+            self.session.record.add(now, "pair", str(pair), f"nomination {check.nomination} came")
+        return True
+
+    def _check_back(self, pair: CandidatePair, now: float) -> None:
+        """The peer has checked this pair (RFC 8445 7.3.1.4)."""
         if pair.state == "succeeded" and not self._consents(pair, now):
             pair.state = "waiting"  # it worked long ago: only a new answer allows to send on it (RFC 7675 5.1)
         self._checker.trigger(pair, self.checklist, now)
-        if check.use_candidate and not self.session.controlling:
-            self.selector.peer_nominates(pair, now)
-        self._changed("a check of the peer came", now)
 
     def _consents(self, pair: CandidatePair, now: float) -> bool:
         expiry = self.session.options.timeouts.consent_expiry
@@ -562,6 +587,8 @@ class Engine:
 
     def role_conflict(self, now: float) -> None:
         """See `CheckObserver`."""
+        if self.session.peer_lite and self.session.controlling:
+            return  # RFC 8445 6.1.1: we control all the same, and check again with another tie-breaker
         self._owner.switch_role("the peer answered 487 Role Conflict", now)
 
     def local_candidate_at(self, pair: CandidatePair, address: Address) -> LocalCandidate | None:

@@ -115,8 +115,8 @@ class Gatherer:
         present = {local.host for local in addresses}
         for base in [each for each in self.bases if each.local.host not in present]:
             self._base_gone(base, now)
-        if self._stopped or self.state == "new":
-            return
+        if self._stopped or self.state == "new" or self._session.options.lite:
+            return  # a lite agent adds no candidates without a restart (RFC 8839 4.4.1.3)
         self._addresses = list(addresses)
         known = {base.local.host for base in self.bases}
         self._add_addresses([local for local in addresses if local.host not in known], now, fresh=False)

@@ -69,7 +69,7 @@ class CandidatePair:
     """Sum of all that were measured."""
     validated_at: float | None = None
     consent_at: float | None = None
-    """When the latest authenticated answer came (RFC 7675 5.1)."""
+    """When the latest authenticated answer came (RFC 7675 5.1); to a lite agent, the latest check of the peer."""
     mapped: LocalCandidate | None = None
     """Our candidate as the peer sees it, when that is another one than `local` (RFC 8445 7.2.5.3.2)."""
     nominate_on_success: bool = field(default=False, repr=False)

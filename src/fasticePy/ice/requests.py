@@ -18,6 +18,7 @@ KNOWN_REQUIRED = frozenset(
     }
 )
 """Comprehension-required attributes that a check may carry (RFC 8445 7.1)."""
+KNOWN_WITH_RENOMINATION = KNOWN_REQUIRED | {Attribute.NOMINATION}
 MAX_REPORTED_UNKNOWN = 16
 """A 420 lists so many attributes at most, so that it never outgrows the request."""
 
@@ -32,6 +33,10 @@ class InboundCheck:
     """The second half of USERNAME: whose check it is."""
     priority: int
     use_candidate: bool
+    nomination: int | None = None
+    """The number of the nomination (renomination)."""
+    early: bool = False
+    """It came before the peer's credentials and options were known."""
 
 
 class RequestHandler:
@@ -49,7 +54,9 @@ class RequestHandler:
         if error is not None:
             self._refuse(message, socket, address, error, None)
             return None, False
-        unknown = message.unknown_required(KNOWN_REQUIRED)
+        renomination = self._generation.renomination
+        known = KNOWN_WITH_RENOMINATION if renomination.understands_attribute else KNOWN_REQUIRED
+        unknown = message.unknown_required(known)
         if unknown:
             self._refuse(
                 message, socket, address, ErrorCode.UNKNOWN_ATTRIBUTE, self._generation.local_key, unknown
@@ -63,7 +70,13 @@ class RequestHandler:
             self._refuse(message, socket, address, ErrorCode.BAD_REQUEST, self._generation.local_key)
             return None, False
         switch = False
-        if self._conflict(theirs_controlling, theirs_controlled):
+        if self._session.options.lite:
+            # RFC 8445 6.1.1: who checks is full, and a full peer of a lite agent controls; 487 makes it do so
+            if theirs_controlled is not None:
+                self._refuse(message, socket, address, ErrorCode.ROLE_CONFLICT, self._generation.local_key)
+                return None, False
+            switch = self._session.controlling
+        elif self._conflict(theirs_controlling, theirs_controlled):
             # RFC 8445 7.3.1.1: whose tie-breaker is larger becomes or stays controlling
             theirs = theirs_controlling if theirs_controlling is not None else theirs_controlled
             larger = self._session.tiebreaker >= (theirs or 0)
@@ -75,7 +88,9 @@ class RequestHandler:
         # a controlled peer has nothing to nominate: tolerated and ignored (RFC 8445 7.1.2)
         use_candidate = message.get(Attribute.USE_CANDIDATE) is not None and theirs_controlled is None
         _, _, ufrag = (message.get(Attribute.USERNAME) or "").partition(":")
-        return InboundCheck(socket, address, ufrag, priority, use_candidate), switch
+        early = self._generation.remote is None
+        nomination = renomination.number_in(message) if use_candidate else None
+        return InboundCheck(socket, address, ufrag, priority, use_candidate, nomination, early), switch
 
     def _authentication_error(self, message: Message) -> ErrorCode | None:
         # RFC 8489 9.1.3 in the order of its checks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from fasticePy.errors import StateError
 from fasticePy.ice.checklist import Checklist
@@ -17,6 +18,22 @@ from fasticePy.ice.session import Generation, Session
 from fasticePy.machine import Timer
 
 
+class Monitor(Protocol):
+    """Watches over a pair that carries data, and tells of its silence and its end."""
+
+    pair: CandidatePair
+    path: Path
+
+    def start(self, now: float) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
+
+    def heard(self, now: float) -> None:
+        """A packet came after a silence."""
+
+
 @dataclass(slots=True)
 class Selection:
     """The choice of one component."""
@@ -25,13 +42,13 @@ class Selection:
     selected: CandidatePair | None = None
     nominated: CandidatePair | None = None
     nominated_at: float = 0.0
-    monitor: ConsentMonitor | None = None
+    monitor: Monitor | None = None
     path: Path | None = None
     """The selected pair's."""
     route: Route | None = None
     preferred: CandidatePair | None = None
     """The pair that carries data although another one is nominated: until the next nomination, or its end."""
-    standby: ConsentMonitor | None = None
+    standby: Monitor | None = None
     """Keeps consent for the nominated pair meanwhile."""
     again: Timer | None = None
 
@@ -174,7 +191,7 @@ class Selector:
             return
         selection.route = Route(best.socket, best.destination)
         path = selection.path = self._session.paths.of_pair(best, self._generation, now)
-        selection.monitor = ConsentMonitor(self._session, self._generation, best, path, self._observer)
+        selection.monitor = self._watch(best, path)
         selection.monitor.start(now)
         self._emit(selection, best, now)
 
@@ -215,6 +232,9 @@ class Selector:
                 selection.standby.stop()
                 selection.standby = None
 
+    def _watch(self, pair: CandidatePair, path: Path) -> Monitor:
+        return ConsentMonitor(self._session, self._generation, pair, path, self._observer)
+
     def _best_valid(self, component: int, now: float) -> CandidatePair | None:
         valid = self._checklist.valid_pairs(component)
         return next((pair for pair in valid if self._has_consent(pair, now)), None)
@@ -240,7 +260,7 @@ class Selector:
             selection.standby = None
         if wanted is not None:
             path = self._session.paths.of_pair(wanted, self._generation, now)
-            selection.standby = ConsentMonitor(self._session, self._generation, wanted, path, self._observer)
+            selection.standby = self._watch(wanted, path)
             selection.standby.start(now)
 
     def _follows(self, pair: CandidatePair, now: float) -> bool:

@@ -41,6 +41,8 @@ class Session:
     """What may be seen of our addresses."""
     advertise: tuple[Rewrite, ...] = ()
     """The rewrite rules, with numeric addresses."""
+    peer_lite: bool = False
+    """The peer says that it is lite: it never checks, and never controls unless we are lite, too (RFC 8445 6.1.1)."""
     foundations: FoundationTable = field(default_factory=FoundationTable)
 
     @classmethod

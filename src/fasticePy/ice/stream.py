@@ -20,6 +20,7 @@ from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.description import Description
 from fasticePy.ice.engine import Engine
 from fasticePy.ice.events import IceState, Restarted, Route, StateChanged
+from fasticePy.ice.lite_engine import LiteEngine
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.remote_names import named_candidates
 from fasticePy.ice.resolution import Resolutions
@@ -185,7 +186,7 @@ class Stream:
 
     def set_remote_description(self, description: Description, now: float) -> None:
         """See `IceAgent`."""
-        self.set_remote_credentials(description.ufrag, description.pwd, now)
+        self._take_credentials(Credentials(description.ufrag, description.pwd), description, now)
         if self.ended:
             return
         named = named_candidates(description) if self._session.options.resolve_names else []
@@ -196,13 +197,15 @@ class Stream:
 
     def set_remote_credentials(self, ufrag: str, pwd: str, now: float) -> None:
         """See `IceAgent`."""
-        credentials = Credentials(ufrag, pwd)
+        self._take_credentials(Credentials(ufrag, pwd), None, now)
+
+    def _take_credentials(self, credentials: Credentials, description: Description | None, now: float) -> None:
         generation = self.generation
         if self.state == "closed" or credentials == generation.remote:
             return
         if generation.remote is None:
             if not self.ended:
-                self.engine.set_remote(credentials, now)
+                self.engine.set_remote(credentials, now, description)
             return
         restarting = generation.number > 0 and not self.engine.selector.any_selected
         if restarting or self.engine.heard_of(credentials.ufrag):
@@ -212,7 +215,7 @@ class Stream:
             self._begin_again(generation, now, "the peer's credentials changed again")
         else:
             self.restart(now, None, None, "the peer restarted: its credentials changed")
-        self.engine.set_remote(credentials, now)
+        self.engine.set_remote(credentials, now, description)
 
     def _begin_again(self, generation: Generation, now: float, reason: str) -> None:
         """Begin the latest generation anew with our own credentials as they are."""
@@ -364,7 +367,8 @@ class Stream:
     # -- generations -------------------------------------------------------------------------------------------------
 
     def _new_engine(self, generation: Generation) -> Engine:
-        return Engine(
+        engine = LiteEngine if self._session.options.lite else Engine
+        return engine(
             self._session,
             generation,
             self._checker,
