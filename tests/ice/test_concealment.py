@@ -368,6 +368,19 @@ def test_a_server_on_the_same_network_does_not_tell_a_hidden_address():
     assert not any("10.0.0.1" in str(entry) for entry in entries)
 
 
+@pytest.mark.parametrize("mdns", ["resolve", "publish"])
+def test_an_address_that_may_be_seen_again_is_told(mdns):
+    """Another default route, and RFC 8828 5.2 has another opinion of it: with its number, or with a name."""
+    sim, node, _ = hidden_node("10.0.0.1", hidden="10.0.0.1", mdns=mdns, continual=True)
+    assert node.agent.local_candidates == []
+    node.agent.addresses_changed([], sim.now)
+    node.agent.addresses_changed([LocalAddress("10.0.0.1")], sim.now)
+    sim.run_for(1)
+    told = node.agent.local_candidates[0]
+    assert told.type == "host"
+    assert told.address == "10.0.0.1" if mdns == "resolve" else UUID.fullmatch(told.address)
+
+
 def test_a_hidden_address_has_no_name():
     """It is hidden also where others are published."""
     _, node, _ = hidden_node("10.0.0.1", "10.0.1.1", hidden="10.0.0.1", mdns="publish")

@@ -31,7 +31,9 @@ def prepare(session: Session, local: LocalAddress, now: float) -> None:
     replaced = _replaced(session, local)
     if local.hidden or (publish and replaced):
         concealment.hide(local.host)
-    elif replaced:
+        return
+    concealment.reveal(local.host)
+    if replaced:
         concealment.withhold(local.host)
     elif publish:
         concealment.conceal(local.host, now)

@@ -23,8 +23,8 @@ def unspecified(host: str) -> str:
 
 
 class Concealment:
-    """The addresses of one agent that are not simply shown. What was hidden once stays so: names are kept for the
-    life of the agent and no longer (3.1.1 of the draft, step 5, and 3.3.3)."""
+    """The addresses of one agent that are not simply shown. Names are kept for the life of the agent and no longer
+    (3.1.1 of the draft, step 5, and 3.3.3)."""
 
     __slots__ = ("_hidden", "_names", "_outbox", "_pattern", "_published", "_rng", "_withheld")
 
@@ -54,6 +54,12 @@ class Concealment:
         """Show nothing of it."""
         if host not in self._hidden:
             self._hidden.add(host)
+            self._pattern = None
+
+    def reveal(self, host: str) -> None:
+        """It may be seen after all: the rules for it are others now."""
+        if host in self._hidden:
+            self._hidden.discard(host)
             self._pattern = None
 
     def withhold(self, host: str) -> None:
