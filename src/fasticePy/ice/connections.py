@@ -71,6 +71,9 @@ class ConnectionUser(Protocol):
     def may_connect(self, pair: CandidatePair, now: float) -> None:
         """The pair had to wait for other attempts, and needs to no more."""
 
+    def found(self, pair: CandidatePair, connection: Connection, now: float) -> None:
+        """The connection of this pair has been open all along."""
+
     def connected(self, pair: CandidatePair, connection: Connection, now: float) -> None:
         """The connection of this pair is open."""
 
@@ -124,8 +127,7 @@ class Connections:
         local = pair.local_candidate
         known = None if local.socket < 0 else self._between(local.base, pair.destination)
         if known is not None:
-            self.attach(known, user, pair)
-            user.connected(pair, known, now)
+            user.found(pair, known, now)
             return
         attempt = _Attempt(user, pair)
         host = pair.destination[0]

@@ -83,6 +83,7 @@ class TcpPairs:
     """Brings TCP pairs and connections together (a `ConnectionUser`)."""
 
     __slots__ = (
+        "_borrowed",
         "_checker",
         "_checklist",
         "_closing",
@@ -116,6 +117,7 @@ class TcpPairs:
         self._checker = checker
         self._selector = selector
         self._observer = observer
+        self._borrowed: set[CandidatePair] = set()
         self._lost: dict[int, _Lost] = {}
         self._settled: list[CandidatePair | None] = []
         self._closing: Timer | None = None
@@ -186,7 +188,7 @@ class TcpPairs:
             if pair is None or pair.connection is not None or pair.local_candidate is not local:
                 continue
             self._connections.cancel(pair, now)
-            self._connections.attach(connection, self, pair)
+            self._share(pair, connection)
             self._checklist.connect(pair, connection)
             if pair.state == "in-progress":
                 self._checker.send(pair, self._checklist, now)
@@ -203,7 +205,17 @@ class TcpPairs:
     def heard(self, pair: CandidatePair, connection: Connection) -> None:
         """A new pair is made of a check that came on this connection."""
         pair.connection = connection
+        self._share(pair, connection)
+
+    def _share(self, pair: CandidatePair, connection: Connection) -> None:
+        if connection.users:
+            self._borrowed.add(pair)
         self._connections.attach(connection, self, pair)
+
+    def found(self, pair: CandidatePair, connection: Connection, now: float) -> None:
+        """See `ConnectionUser`."""
+        self._share(pair, connection)
+        self.connected(pair, connection, now)
 
     def may_connect(self, pair: CandidatePair, now: float) -> None:
         """See `ConnectionUser`."""
@@ -226,6 +238,7 @@ class TcpPairs:
         if pair.transport != "tcp":
             return
         self._connections.cancel(pair, now)
+        self._borrowed.discard(pair)
         connection = pair.connection
         if connection is not None:
             self._checklist.connect(pair, None)
@@ -240,12 +253,18 @@ class TcpPairs:
     def connection_lost(self, pair: CandidatePair, reason: str, now: float) -> None:
         """See `ConnectionUser`."""
         self._checklist.connect(pair, None)
+        borrowed = pair in self._borrowed
+        self._borrowed.discard(pair)
         reason = pair.veiled(f"the connection ended: {reason}")
         if self._frozen:
             self._drop(pair, reason, now)
             self._observer.tcp_changed(f"{pair}: {reason}", now)
         elif self._selector.components[pair.component].selected is pair:
             self._lose_selected(pair, reason, now)
+        elif borrowed and pair.state == "in-progress":
+            # it was another generation's, and says nothing about one of our own
+            self._checker.forget(pair)
+            self._checker.trigger(pair, self._checklist, now)
         else:
             self._checker.fail(pair, self._checklist, reason, now)
 
