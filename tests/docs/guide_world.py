@@ -11,6 +11,7 @@ A page gets these by `<!-- setup: NAME -->`:
 - `signalling`: an object with `await send(text)` and `await receive()`, at whose other end somebody answers: a
   description with a description and candidates, and data that comes over ICE with the same data.
 - `channel`: `here` and `there`, the two ends of a channel: `await here.send(text)`, `async for text in there`.
+- `silent`: `description`, that of a peer whom nothing reaches.
 - `failed`: `failed`, an agent whose peer never answered.
 """
 
@@ -218,6 +219,15 @@ async def _channel() -> AsyncIterator[dict[str, Any]]:
 
 
 @asynccontextmanager
+async def _silent() -> AsyncIterator[dict[str, Any]]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as quiet:
+        quiet.bind(("127.0.0.1", 0))
+        candidate = f"candidate:1 1 udp 2130706431 127.0.0.1 {quiet.getsockname()[1]} typ host"
+        lines = ["a=ice-ufrag:EsAw", "a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1", f"a={candidate}"]
+        yield {"description": "\r\n".join(lines)}
+
+
+@asynccontextmanager
 async def _failed() -> AsyncIterator[dict[str, Any]]:
     timeouts = ice.Timeouts(patience=0.1, pacing=0.005)
     async with (
@@ -238,6 +248,7 @@ SETUPS: dict[str, Callable[[], Any]] = {
     "pair": _pair,
     "signalling": _signalling,
     "channel": _channel,
+    "silent": _silent,
     "failed": _failed,
 }
 
