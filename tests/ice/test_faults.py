@@ -87,57 +87,7 @@ def test_a_role_clash_under_loss(seed, roles):
     assert_talks(pair)
 
 
-# -- each single message lost
-
-
-def connection_of(lost: int | None, **options) -> tuple[IcePair, int]:
-    """A connection in which packet number `lost` (from 0) never arrives; gives how many were sent until completed."""
-    pair = ice_pair(left=TWO_LEFT, right=TWO_RIGHT, **options)
-    first = None
-
-    def drop(packet):
-        nonlocal first
-        first = packet.number if first is None else first
-        return lost is not None and packet.number - first == lost
-
-    pair.sim.network.drop(drop)
-    pair.connect(limit=39)
-    return pair, len(pair.sim.network.sent())
-
-
-@pytest.mark.parametrize("roles", ["usual", "both controlling", "both controlled"])
-def test_each_single_message_of_the_connection_may_be_lost(roles):
-    """One at a time, for all of them: they connect all the same, on one pair, within a few retransmissions."""
-    same = {
-        "usual": {},
-        "both controlling": {"controlling": True},
-        "both controlled": {"controlling": False},
-    }[roles]
-    options = {"left_options": same, "right_options": same}
-    _, count = connection_of(None, **options)
-    assert count >= 8
-    for lost in range(count):
-        pair, _ = connection_of(lost, **options)
-        assert pair.sim.now < 3.0, f"packet {lost}"
-        assert_settled(pair)
-        assert_talks(pair)
-
-
-def test_every_pair_of_lost_messages():
-    """Two at a time: still connected in the end."""
-    _, count = connection_of(None)
-    for first in range(count):
-        for second in range(first + 1, count):
-            pair = ice_pair(left=TWO_LEFT, right=TWO_RIGHT)
-            seen = []
-
-            def drop(packet, seen=seen, chosen=(first, second)):
-                seen.append(packet)
-                return len(seen) - 1 in chosen
-
-            pair.sim.network.drop(drop)
-            pair.connect(limit=39)
-            assert_settled(pair)
+# -- messages of one kind lost
 
 
 @pytest.mark.parametrize("kind", [MessageClass.REQUEST, MessageClass.SUCCESS])
