@@ -240,7 +240,9 @@ class Reach:
 
     def works(self) -> bool:
         """Whether there is a path."""
-        for _ in range(6):  # two symmetric NATs would teach each other new ports for ever, and none that is of use
+        for _ in range(
+            6
+        ):  # two symmetric NATs would teach each other new ports for ever, and none that is of use
             if not any([self._learn("left"), self._learn("right")]):
                 break
         for destination in self._knows["left"]:
@@ -306,7 +308,11 @@ class WallBox(Box):
 
     def receive(self, packet: Packet) -> None:
         inside = self._inside.get(packet.destination)
-        if inside is None and self._wall.filtering == "none" and packet.destination[0] in self._side.addresses:
+        if (
+            inside is None
+            and self._wall.filtering == "none"
+            and packet.destination[0] in self._side.addresses
+        ):
             inside = packet.destination
         if inside is None or not self._lets_in(packet):
             self.network.note("filtered", self.name, packet)
@@ -345,9 +351,7 @@ class Run:
     def __post_init__(self) -> None:
         topology = self.topology
         self.sim = Simulation(topology.seed + self.luck * 1_000_000_007)
-        self.sim.network.drop(
-            lambda packet: (packet.source[0], packet.destination[0]) in topology.blocked
-        )
+        self.sim.network.drop(lambda packet: (packet.source[0], packet.destination[0]) in topology.blocked)
         self.sim.add_stun_server(self.sim.network.add_host(SERVER, link=Link(latency=0.01)))
         self._rng = Random(f"signalling {topology.seed} {self.luck}")
         self._delivered: dict[str, float] = {}
@@ -388,9 +392,7 @@ class Run:
                     partial(other.agent.set_remote_credentials, mine.ufrag, mine.pwd, stream=stream.index),
                 )
             servers: list[ServerUrl] = [parse_server_url(f"stun:{SERVER}")] if side.asks_server else []
-            self.sim.call_later(
-                self._rng.random() * self.topology.skew, partial(node.gather, servers)
-            )
+            self.sim.call_later(self._rng.random() * self.topology.skew, partial(node.gather, servers))
 
     def _event(self, node: AgentNode, other: AgentNode, event: Event) -> None:
         if isinstance(event, CandidateGathered):
@@ -508,10 +510,13 @@ class Run:
             assert node.agent.state == "failed", f"{node.name} is {node.agent.state}, and there is no path"
             conclusion = node.agent.report(self.sim.now).conclusion
             assert len(conclusion) > 20, f"{node.name} has nothing to say about its failure: {conclusion!r}"
-            assert all(
-                node.agent.route(component, stream) is None
-                for stream, component in product(range(self.topology.streams), self.components)
-            ) or self.topology.streams * self.topology.components > 1
+            assert (
+                all(
+                    node.agent.route(component, stream) is None
+                    for stream, component in product(range(self.topology.streams), self.components)
+                )
+                or self.topology.streams * self.topology.components > 1
+            )
 
     def _check_close(self) -> None:
         """Closing leaves nothing behind, at once and later."""

@@ -35,8 +35,8 @@ class Link:
     """Bits per second that the link carries, headers included; 0: any number at once."""
     queue: int = 64_000
     """Bytes that may wait for a link with a `rate`; a packet that finds no room is dropped."""
-    _free_at: float = field(default=0.0, init=False, repr=False, compare=False)
-    _idle_at: float = field(default=0.0, init=False, repr=False, compare=False)
+    _free_at: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    _idle_at: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _interrupted_until: float = field(default=-math.inf, init=False, repr=False, compare=False)
     _bad: bool = field(default=False, init=False, repr=False, compare=False)
 
