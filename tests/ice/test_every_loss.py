@@ -71,7 +71,7 @@ def assert_good(pair: IcePair, setup: str) -> None:
     [(setup, 0.03) for setup in SETUPS] + [("usual", 0.0), ("usual", 0.15), ("both controlled", 0.15)],
 )
 def test_any_message_may_be_lost(setup, latency):
-    """One at a time, for all of them up to the end of a clean run: a few retransmissions later all is as it should be."""
+    """One at a time, for all of them as many as a clean run has: a few retransmissions later all is well."""
     clean, count = connection(setup, latency)
     took = clean.sim.now
     assert count >= 8

@@ -1,5 +1,5 @@
-"""Two agents over links with loss, bursts, delay, jitter, reordering, duplicates, damage and outages, in virtual time: they
-connect, stay connected, tell of silence, and come back by themselves."""
+"""Two agents over links with loss, bursts, delay, jitter, reordering, duplicates, damage and outages, in virtual time:
+they connect, stay connected, tell of silence, and come back by themselves."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Two agents in random multi-homed topologies (see random_topology.py): where a path exists they end on the same pair, where
-none does they fail and say why, and nothing is left of them afterwards."""
+"""Two agents in random multi-homed topologies (see random_topology.py): where a path exists they end on the same pair,
+where none does they fail and say why, and nothing is left of them afterwards."""
 
 from __future__ import annotations
 
