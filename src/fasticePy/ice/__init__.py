@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.agent import IceAgent
 from fasticePy.ice.candidate import Candidate, CandidateType, candidate_priority
 from fasticePy.ice.credentials import Credentials
@@ -34,6 +35,7 @@ from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.pair import CandidatePair, pair_priority
 from fasticePy.ice.remote_session import RemoteStream, read_streams
 from fasticePy.ice.report import IceFailed, Report
+from fasticePy.ice.rewrite import Rewrite
 from fasticePy.ice.stream_negotiation import Action, Change, NegotiationError, NextStep, StreamNews
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "IceOptions",
     "IceState",
     "Limits",
+    "LocalAddress",
     "NeedAddresses",
     "NeedConnection",
     "NeedSocket",
@@ -68,6 +71,7 @@ __all__ = [
     "RemoteStream",
     "Report",
     "Restarted",
+    "Rewrite",
     "Role",
     "RoleChanged",
     "Route",
