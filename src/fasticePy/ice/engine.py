@@ -120,8 +120,9 @@ class Engine:
 
     @property
     def continuous(self) -> bool:
-        """Whether pairs are checked and selected for as long as the generation lives."""
-        return self.session.options.nomination == "continuous"
+        """Whether pairs are checked and selected for as long as the generation lives: by our own choice, or because
+        renomination is in use, for which other pairs have to be there (draft-thatcher-tsvwg-renomination)."""
+        return self.session.options.nomination == "continuous" or self.generation.renomination.in_use
 
     @property
     def state(self) -> IceState:
@@ -454,7 +455,7 @@ class Engine:
             return
         if (path := self.session.paths.by_key.get(pair.path)) is not None:
             path.pair = pair
-        nominates = check.use_candidate and self._counts(check, pair, now)
+        nominates = check.use_candidate and self._counts(check, pair)
         if pair.retired:
             if not nominates:
                 return
@@ -464,7 +465,7 @@ class Engine:
             self.selector.peer_nominates(pair, now)
         self._changed("a check of the peer came", now)
 
-    def _counts(self, check: InboundCheck, pair: CandidatePair, now: float) -> bool:
+    def _counts(self, check: InboundCheck, pair: CandidatePair) -> bool:
         """Whether this nomination is one that renomination allows, if that is in use."""
         renomination = self.generation.renomination
         verdict = renomination.judge(pair.component, check.nomination, early=check.early)
@@ -473,7 +474,6 @@ class Engine:
             return False
         if verdict is Verdict.LATEST:
             pair.nomination = check.nomination
-            self.session.record.add(now, "pair", str(pair), f"nomination {check.nomination} came")
         return True
 
     def _check_back(self, pair: CandidatePair, now: float) -> None:

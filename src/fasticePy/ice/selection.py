@@ -290,18 +290,14 @@ class Selector:
         self._session.record.add(now, "pair", str(pair), "nominated")
         if selection.selected is pair:
             self._emit(selection, pair, now)
+        if self._generation.renomination.in_use:
+            return  # the others may be nominated yet
         for other in self._checklist.pairs:
             if other is pair or other.component != pair.component or other.retired:
                 continue
-            if other.nominate_on_success and self._beats(other, pair):
-                continue  # the peer nominated this one too and will use it
+            if other.nominate_on_success and other.priority > pair.priority:
+                continue  # an aggressive peer nominated this one too and will use it, for it is better
             self._checker.retire(other, self._checklist, now)
-
-    def _beats(self, other: CandidatePair, pair: CandidatePair) -> bool:
-        # aggressive peers (RFC 5245) use the best of those that they nominate, renominating ones the latest
-        if self._generation.renomination.outdated(pair.component, pair.nomination):
-            return True
-        return pair.nomination is None and other.priority > pair.priority
 
     def _emit(self, selection: Selection, pair: CandidatePair, now: float) -> None:
         self.worked = True
