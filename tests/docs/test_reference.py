@@ -8,6 +8,10 @@ import re
 import pytest
 from pages import PROJECT
 
+from fasticePy import IceError, ParseError
+from fasticePy.aio import DnsError
+from fasticePy.sim import SimulationError
+
 PAGE = (PROJECT / "docs" / "reference.md").read_text(encoding="utf-8")
 SECTIONS = re.split(r"^## (\S+)$", PAGE, flags=re.MULTILINE)[1:]
 LISTED = {
@@ -40,3 +44,13 @@ def test_every_line_is_one_sentence_or_two(package: str) -> None:
     for name, text in LISTED[package].items():
         assert text.endswith("."), name
         assert 10 < len(text) <= 150, name
+
+
+def test_the_roots_of_exceptions_are_those_of_the_page() -> None:
+    roots = (IceError, ParseError, DnsError, SimulationError)
+    found = [
+        getattr(importlib.import_module(package), name) for package in LISTED for name in LISTED[package]
+    ]
+    errors = [each for each in found if isinstance(each, type) and issubclass(each, Exception)]
+    assert len(set(errors)) > 8
+    assert [each for each in errors if not issubclass(each, roots)] == []
