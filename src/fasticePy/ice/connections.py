@@ -131,7 +131,8 @@ class Connections:
             return
         attempt = _Attempt(user, pair)
         host = pair.destination[0]
-        if sum(each.pair.destination[0] == host for each in self._attempts.values()) >= MAX_ATTEMPTS_PER_ADDRESS:
+        under_way = sum(each.pair.destination[0] == host for each in self._attempts.values())
+        if under_way >= MAX_ATTEMPTS_PER_ADDRESS:
             self._session.outbox.count("connection.waits")
             self._waiting.append(attempt)
             return
