@@ -253,9 +253,9 @@ def test_a_second_nomination_without_renomination():
     """renom-1, 8445-47: it is what an application asks for explicitly; peers follow the latest, and it is recorded."""
     script = scripted()
     first, second = meet(script)
-    late, early = script.peer.next_check(), script.peer.next_check()
-    script.peer.answer(early)
-    script.peer.answer(late)
+    first_check, second_check = script.peer.next_check(), script.peer.next_check()
+    script.peer.answer(first_check)
+    script.peer.answer(second_check)
     script.peer.auto_answer = True
     script.sim.run_for(2)
     assert script.agent.selected_pair() is script.pair(first) and script.pair(first).nominated
