@@ -616,6 +616,15 @@ class TestSubsequentOffers:
             "a=end-of-candidates",
         )
 
+    def test_a_peer_that_hides_its_address(self) -> None:
+        """mdns-6: remote-candidates repeats names that were signalled; an address that was not stays out of it."""
+        named = replace(PEER, address="6e1b7e2c-11aa-4f5e-9d2c-2f9a2c3d4e5f.local")
+        offer = sdp(session().ours.offer([concluded(US, (HOST, named))]))
+        assert f"a=remote-candidates:1 {named.address} {named.port}" in offer
+        hidden = replace(PEER, address="0.0.0.0", type="prflx")
+        offer = sdp(session().ours.offer([concluded(US, (HOST, hidden))]))
+        assert "remote-candidates" not in offer
+
     def test_remote_candidates_in_no_other_case(self) -> None:
         """8839-15: not while running, not when controlled, not in an answer."""
         both = session()

@@ -264,8 +264,14 @@ def _subsequent_plan(
     return StreamPlan(facts, "ice", tuple(defaults.values()), defaults, remote, offered)
 
 
+HIDDEN = ("0.0.0.0", "::")
+"""In the place of an address that may not be seen."""
+
+
 def _remote_candidates(facts: StreamFacts) -> tuple[tuple[int, str, int], ...]:
     """Only a controlling agent tells them, in an offer, for a Completed checklist (RFC 8839 5.2)."""
+    if any(remote.address in HIDDEN for _, remote in facts.nominated):
+        return ()  # what the peer hides (mDNS) is not for the signalling, and 0.0.0.0 would name another place
     return tuple((remote.component, remote.address, remote.port) for _, remote in facts.nominated)
 
 
