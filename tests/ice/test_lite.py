@@ -16,7 +16,7 @@ from fasticePy.ice import Candidate, Description, IceAgent, IceOptions, PairSele
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import TYPE_PREFERENCES
 from fasticePy.ice.lite import one_per_host
-from fasticePy.sim import AgentNode
+from fasticePy.sim import AgentNode, Link
 from fasticePy.stun import MessageClass
 
 
@@ -443,6 +443,46 @@ def test_an_address_that_goes_ends_its_pair():
     pair.right.agent.addresses_changed([], pair.sim.now)
     assert pair.right.agent.route() is None
     assert pair.right.agent.local_candidates == []
+
+
+def test_a_lost_address_makes_no_checks():
+    """8445-46: what was given up for the nominated pair is not checked when that one ends, but may be nominated."""
+    pair = lite_pair(left=("10.0.0.1", "10.0.1.1"), right=("10.0.0.2", "10.0.0.3"))
+    completed(pair)
+    right = pair.right.agent
+    used = right.selected_pair()
+    assert used is not None
+    left_address = [("10.0.0.2", 0), ("10.0.0.3", 0)]
+    left_address.remove((used.local.address, 0))
+    right.addresses_changed(left_address, pair.sim.now)
+    assert right.state != "completed" and right.route() is None
+    pair.sim.run_for(3)
+    assert requests_of(pair.sim, pair.right.host) == []
+
+
+def test_lite_over_tcp():
+    """6544-5: a full agent connects to the passive candidate of a lite one, checks and nominates."""
+    pair = lite_pair(right_options={"tcp": frozenset({"passive", "active", "so"})})
+    pair.sim.network.drop(lambda packet: packet.transport == "udp")
+    introduce(pair)
+    assert {c.tcptype for c in pair.right.agent.local_candidates} == {None, "passive"}
+    pair.sim.run_until(lambda: all(agent.state == "completed" for agent in pair.agents), 5)
+    pair.right.send(1, b"over TCP")
+    pair.sim.run_for(40)
+    assert [each.data for each in pair.left.data] == [b"over TCP"]
+    assert [agent.state for agent in pair.agents] == ["completed", "completed"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_lossy_path_to_a_lite_agent(seed: int):
+    """8445-46: a fifth of all packets is lost each way; both end on the same pair and stay there."""
+    pair = lite_pair(seed=seed, left=("10.0.0.1", "10.0.1.1"), link=Link(latency=0.01, loss=0.2))
+    introduce(pair)
+    pair.sim.run_until(lambda: all(agent.state == "completed" for agent in pair.agents), 20)
+    pair.sim.run_for(60)
+    assert pair.same_pair()
+    assert "failed" not in {*pair.states(pair.left), *pair.states(pair.right)}
+    assert requests_of(pair.sim, pair.right.host) == []
 
 
 # -- two lite agents ---------------------------------------------------------------------------------------------------

@@ -119,6 +119,8 @@ class Checker:
 
     def wake(self, now: float) -> None:
         """There may be something to check: make sure that the timer runs (checks start from it only)."""
+        if self._session.options.lite:
+            return  # RFC 8445 6.2: a lite agent sends no checks
         if self._tick_timer is not None and self._tick_timer.active:
             return
         if not self._checklists.has_work():
