@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ice_harness import IcePair, ice_pair, requests_of, scripted
 
 from fasticePy.errors import StateError
-from fasticePy.ice import CloseSocket, Description, NeedSocket, Restarted
+from fasticePy.ice import Candidate, CloseSocket, Description, NeedSocket, Restarted
 from fasticePy.ice.stream import LINGER
 from fasticePy.sim import AgentNode
 from fasticePy.stun import Attribute
@@ -250,6 +250,23 @@ def test_a_description_with_other_credentials_makes_the_agent_restart():
     assert event.credentials == script.agent.local_credentials
     assert "peer restarted" in event.reason
     assert script.agent.route() is not None
+
+
+@pytest.mark.parametrize("ufrag", [None, "wxyz"])
+def test_the_end_of_candidates_of_the_old_generation_ends_the_old_one_only(ufrag):
+    """8838-7: it has no ufrag, and may have crossed our restart: only with candidates of the new one does it count."""
+    agent = scripted().agent
+    agent.restart(0.0)
+    line = "1 1 udp 2130706431 10.0.0.2 9000 typ host" + (f" ufrag {ufrag}" if ufrag else "")
+    early = Candidate.parse(line)
+    if ufrag:
+        agent.add_remote_candidate(early, 0.0)
+    agent.add_remote_candidate(None, 0.0)
+    agent.set_remote_credentials("wxyz", "p" * 22, 0.0)
+    late = Candidate.parse(line.replace("9000", "9001"))
+    agent.add_remote_candidate(late, 0.0)
+    taken = [candidate.port for candidate in agent.remote_candidates]
+    assert taken == ([9000] if ufrag else [9001])
 
 
 def test_candidates_of_the_old_generation_are_ignored():

@@ -92,9 +92,18 @@ class RemoteCandidates:
         return True
 
     def take_held(self) -> list[Candidate | None]:
-        """What was kept, in order."""
+        """What was kept, in order, now that the peer's credentials are known."""
         held, self._waiting = self._waiting, []
+        if self._generation.number > 0 and None in held and not self._ours(held):
+            held.remove(None)
         return held
+
+    def _ours(self, held: list[Candidate | None]) -> bool:
+        """Whether an end-of-candidates was of this generation. It says nothing itself (RFC 8838 13), and that of the
+        generation before may have crossed our restart: then all that follows would be ignored."""
+        before = held[: held.index(None)]
+        last, remote = before[-1] if before else None, self._generation.remote
+        return last is not None and remote is not None and last.ufrag == remote.ufrag
 
     def add(self, candidate: Candidate, now: float) -> tuple[Candidate, Candidate | None] | None:
         """Take a signalled candidate. Gives it, and the peer-reflexive one that it replaces; None: it is ignored."""
