@@ -65,16 +65,17 @@ class _Peer:
     @property
     def renewed(self) -> bool:
         """Whether it has restarted, and data travels on a pair of the new generation."""
-        if self.generations < 2 or self.selected is None:
+        if self.generations < 2 or self.selected is None or self.other is None:
             return False
-        # a candidate that was learnt from a check has no fragment
-        ends = ((self, "local"), (self.other, "remote"))
-        return any(
-            peer is not None
-            and peer.local is not None
-            and Candidate.from_sdp(self.selected[side]).ufrag == peer.local["ufrag"]
-            for peer, side in ends
-        )
+        # a candidate that was learnt from a check has no fragment, but not both are
+        ends = ((self.local, "local"), (self.other.local, "remote"))
+        return any(of is not None and of["ufrag"] in self.selected[side].split() for of, side in ends)
+
+    @property
+    def pair(self) -> dict[str, str] | None:
+        """The pair that it uses in the end. When it was selected, the other side's candidates had perhaps not come yet,
+        and until then an address that was only heard of is not shown."""
+        return self.stats["selected"] if self.stats else None
 
     def command(self, cmd: str, **keys: object) -> None:
         assert self.process.stdin is not None
@@ -285,12 +286,11 @@ def _round_trip(demo: _Demo) -> float | None:
 def _summary(demo: _Demo, server: StunServer, messages: int, failure: str) -> dict[str, object]:
     alice, bob = demo.peers
     connect, exchange, rtt = demo.connect_time, demo.exchange_time, _round_trip(demo)
-    selected = alice.selected
     return {
         "connected": connect is not None,
         "connect_ms": None if connect is None else round(connect * 1000, 3),
         "rtt_ms": None if rtt is None else round(rtt * 1000, 3),
-        "pair": {"local": selected["local"], "remote": selected["remote"]} if selected else None,
+        "pair": alice.pair,
         "messages": min(len(alice.arrived), len(bob.arrived)),
         "messages_sent": messages,
         "arrived": {"alice_to_bob": len(bob.arrived), "bob_to_alice": len(alice.arrived)},
@@ -312,8 +312,8 @@ def _text(demo: _Demo, server: StunServer, messages: int) -> str:
     for peer in demo.peers:
         rows = [[one.type, host_port(one.transport_address), _origin(one)] for one in peer.candidates]
         parts.append(section(peer.name, rows))
-    if alice.selected:
-        ends = [Candidate.from_sdp(alice.selected[side]) for side in ("local", "remote")]
+    if alice.pair:
+        ends = [Candidate.from_sdp(alice.pair[side]) for side in ("local", "remote")]
         pair = " -> ".join(f"{end.type} {host_port(end.transport_address)}" for end in ends)
         parts.append(section("pair", [[pair]]))
     rows = []

@@ -53,7 +53,7 @@ def agent_options(args: argparse.Namespace) -> dict[str, Any]:
         "include_loopback": args.include_loopback,
         "ipv4": args.only != 6,
         "ipv6": args.only != 4,
-        "tcp": args.tcp,
+        "tcp": args.tcp or None,  # without it, only the peer's passive ones are connected to
         "mdns": "publish" if args.mdns else "resolve",
         "advertise": [rewrite_rule(text) for text in args.advertise],
     }

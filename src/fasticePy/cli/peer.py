@@ -146,7 +146,15 @@ class Peer:
         agent.restart(command.get("ufrag"), command.get("pwd"))
 
     def _stats(self, agent: Agent, command: Mapping[str, Any]) -> None:
-        self._emit({"event": "stats", "stats": agent.get_stats(), "report": agent.report().to_dict()})
+        pair = agent.selected
+        self._emit(
+            {
+                "event": "stats",
+                "selected": None if pair is None else _ends(pair),
+                "stats": agent.get_stats(),
+                "report": agent.report().to_dict(),
+            }
+        )
 
     _COMMANDS: Mapping[str, Callable[[Any, Agent, Mapping[str, Any]], None]] = {
         "remote": _remote,
@@ -190,7 +198,7 @@ class Peer:
         self._emit({"event": "state", "state": state, "reason": reason})
 
     def _selected(self, pair: CandidatePair) -> None:
-        self._emit({"event": "selected", "local": pair.local.to_sdp(), "remote": pair.remote.to_sdp()})
+        self._emit({"event": "selected", **_ends(pair)})
 
     def _data(self, data: bytes, pair: CandidatePair | None) -> None:
         self._emit({"event": "data", "data": data.decode("utf-8", "replace"), "hex": data.hex()})
@@ -199,6 +207,10 @@ class Peer:
                 self._agent.send(ECHO + data)
             except (IceError, OSError) as error:
                 self.error(f"echo: {error}")
+
+
+def _ends(pair: CandidatePair) -> dict[str, str]:
+    return {"local": pair.local.to_sdp(), "remote": pair.remote.to_sdp()}
 
 
 def agent_options(command: Mapping[str, Any]) -> dict[str, Any]:
