@@ -336,6 +336,21 @@ def test_active_candidates_of_the_peer_are_never_connected_to():
     assert script.sim.network.sent(script.node.host, "tcp") == []
 
 
+def test_a_lite_server_is_reached_over_tcp():
+    """6544-5, 6544-11, 6544-15: it answers on what comes in at its passive candidate, also when that has to be
+    opened anew."""
+    pair = ice_pair(right_options={"tcp": PASSIVE, "lite": True})
+    block_udp(pair)
+    pair.connect(limit=5)
+    exchange(pair)
+    cut(pair)
+    pair.sim.run_until(lambda: all(agent.route() for agent in pair.agents), limit=2)
+    exchange(pair)
+    pair.sim.run_for(60)
+    assert [agent.state for agent in pair.agents] == ["completed", "completed"]
+    assert not events(pair.right, NeedConnection)
+
+
 # -- failures --------------------------------------------------------------------------------------------------------
 
 

@@ -75,6 +75,8 @@ class Agent(FirstStream):
     - `ports`: the range that local ports come from.
     - `candidate_types`: the types that are gathered and signalled, all by default.
     - `tcp`: TCP candidates beside UDP ones (RFC 6544): True for active and passive ones, or the kinds that are wanted.
+      None, the default, gathers none, but connects to passive candidates when the peer has some, as browsers do; False
+      does not even that.
     - `mdns`: "resolve" asks the link for names in the peer's candidates, "publish" also hides our addresses behind
       such names, "off" does neither. `resolve_names` looks up other host names in the peer's candidates, by DNS.
     - `advertise`: what to signal in place of local addresses that a NAT maps one to one, as
@@ -113,7 +115,7 @@ class Agent(FirstStream):
         exposure: Exposure = "all",
         max_addresses: int = MAX_ADDRESSES,
         candidate_types: Iterable[CandidateType] | None = None,
-        tcp: TcpChoice = False,
+        tcp: TcpChoice | None = None,
         mdns: MdnsMode = "resolve",
         resolve_names: bool = False,
         advertise: Rewrite | str | Iterable[Rewrite | str] = (),

@@ -42,7 +42,7 @@ class AgentOptions:
     exposure: Exposure
     max_addresses: int = MAX_ADDRESSES
     candidate_types: Iterable[CandidateType] | None
-    tcp: TcpChoice
+    tcp: TcpChoice | None
     mdns: MdnsMode
     resolve_names: bool
     advertise: Rewrite | str | Iterable[Rewrite | str]
@@ -62,7 +62,7 @@ class AgentOptions:
     ice_servers: tuple[IceServer, ...] = field(init=False)
     rules: tuple[Rewrite, ...] = field(init=False)
     types: frozenset[CandidateType] = field(init=False)
-    tcp_types: frozenset[TcpType] = field(init=False)
+    tcp_types: frozenset[TcpType] | None = field(init=False)
 
     def __post_init__(self) -> None:
         check_ports(self.ports)
@@ -125,7 +125,9 @@ class AgentOptions:
                 )
         return types
 
-    def _tcp_types(self) -> frozenset[TcpType]:
+    def _tcp_types(self) -> frozenset[TcpType] | None:
+        if self.tcp is None:
+            return None
         if isinstance(self.tcp, bool):
             if self.lite:  # RFC 6544 4.2: a lite agent connects to nobody
                 return frozenset({"passive"}) if self.tcp else frozenset()
@@ -151,7 +153,7 @@ class AgentOptions:
             raise ValueError("a lite agent has host candidates only: leave policy and candidate_types out")
         if self.mdns == "publish":
             raise ValueError('a lite agent is for everybody to reach: leave mdns="publish" out')
-        if self.tcp_types - {"passive"}:
+        if self.tcp_types is not None and self.tcp_types - {"passive"}:
             raise ValueError("a lite agent connects to nobody: of tcp it can have passive only")
         if self.nomination == "continuous" or self.renomination:
             raise ValueError("a lite agent nominates nothing anew: leave nomination and renomination out")
