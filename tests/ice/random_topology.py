@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
+from multiprocessing import get_context
 from random import Random
 from typing import Any, Literal
 
@@ -613,7 +614,7 @@ def _may_be_luck(error: Exception) -> bool:
 
 def outcomes(seeds: Iterable[int]) -> list[Outcome]:
     """Run many seeds on all CPUs; gives those that were not plainly good."""
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         return [each for each in pool.map(outcome, seeds, chunksize=50) if each.failure or each.unlucky]
 
 
