@@ -110,6 +110,29 @@ def test_data_over_tcp(run, pair) -> None:
     run(body())
 
 
+def test_a_server_with_passive_candidates_is_reached_by_default(run, agent) -> None:
+    """6544-1: a client without any option connects to it, and one with tcp=False does not."""
+
+    async def body() -> None:
+        for tcp, reason in ((None, ""), (False, "TCP is not wanted")):
+            options = {} if tcp is None else {"tcp": tcp}
+            client = agent(controlling=True, **options)
+            server = agent(controlling=False, tcp="passive", local_candidate=only_tcp)
+            await asyncio.gather(client.gather(), server.gather())
+            assert [candidate.transport for candidate in client.local_candidates] == ["udp"]
+            server.set_remote_description(client.local_description)
+            client.set_remote_description(server.local_description)
+            if reason:
+                await until(lambda client=client: client.report().ignored_candidates)
+                assert [why for _, why in client.report().ignored_candidates] == [reason]
+            else:
+                await asyncio.gather(client.connect(10), server.connect(10))
+                assert (client.selected.local.tcptype, server.selected.local.tcptype) == ("active", "passive")
+            await asyncio.gather(client.close(), server.close())
+
+    run(body())
+
+
 def test_udp_is_preferred_and_tcp_is_there(run, pair) -> None:
     async def body() -> None:
         p = pair(tcp=True)
