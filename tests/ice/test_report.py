@@ -10,6 +10,7 @@ from ice_harness import HOST_PRIORITY, ice_pair, scripted
 from ice_servers import error, gathering, silent
 
 from fasticePy.ice import Candidate, IceOptions, Limits, Report, Timeouts
+from fasticePy.ice.record import Record
 from fasticePy.stun import IntegrityKey
 
 
@@ -295,3 +296,19 @@ def test_no_password_is_ever_shown(chosen):
     for text in shown:
         assert agent.local_credentials.pwd not in text
         assert script.peer.credentials.pwd not in text
+
+
+@pytest.mark.parametrize(("flood", "kept"), [("pair", "agent"), ("agent", "pair")])
+def test_a_flood_of_one_kind_leaves_the_other(flood, kept):
+    """The course of the session and the details are sure of half of the room each."""
+    record = Record(20)
+    for number in range(15):
+        record.add(number, kept, f"{number}", "happened")
+    for number in range(1000):
+        record.add(100 + number, flood, f"{number}", "happened")
+    entries = record.entries()
+    assert len(entries) == 20
+    assert [entry.name for entry in entries if entry.subject == kept] == [str(n) for n in range(5, 15)]
+    assert [entry.name for entry in entries if entry.subject == flood] == [str(n) for n in range(990, 1000)]
+    assert list(entries) == sorted(entries, key=lambda entry: entry.at)
+    assert record.dropped == 995

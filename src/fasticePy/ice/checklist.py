@@ -5,7 +5,6 @@ Pure bookkeeping: nothing here knows of messages, sockets or time.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -28,7 +27,7 @@ class Checklist:
 
     def __init__(self) -> None:
         self.pairs: list[CandidatePair] = []
-        self.triggered: deque[CandidatePair] = deque()
+        self.triggered: list[CandidatePair] = []
         self.state: ChecklistState = "running"
         self._by_path: dict[tuple[int, Address], CandidatePair] = {}
 
@@ -168,7 +167,7 @@ class ChecklistSet:
 
     def _next_of(self, checklist: Checklist, now: float) -> CandidatePair | None:
         if checklist.triggered:  # also once Completed: a nomination that moves is followed
-            return checklist.triggered.popleft()
+            return checklist.triggered.pop(0)
         if checklist.state != "running":
             return None
         candidates = [pair for pair in checklist.pairs if not pair.retired]

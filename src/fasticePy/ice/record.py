@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -44,31 +43,31 @@ class Record:
     roles, consent, networks, servers) and the details (candidates, pairs) are sure of one half of the room each,
     so that a flood of one kind does not wash the other away."""
 
-    __slots__ = ("_course", "_details", "_limit", "_sequence", "dropped")
+    __slots__ = ("_details", "_entries", "_limit", "dropped")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._sequence = 0
-        self._course: deque[tuple[int, Entry]] = deque()
-        self._details: deque[tuple[int, Entry]] = deque()
+        self._entries: list[Entry] = []  # an empty deque takes more than an agent's whole record
+        self._details = 0
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._course) + len(self._details)
+        return len(self._entries)
 
     def add(self, at: float, subject: Subject, name: str, outcome: str, reason: str = "") -> None:
         """Write one entry."""
-        self._sequence += 1
-        ring = self._details if subject in DETAILS else self._course
-        ring.append((self._sequence, Entry(at, subject, name, outcome, reason)))
-        if len(self) > self._limit:
-            self.dropped += 1
-            crowded = max(ring, self._other(ring), key=len)
-            crowded.popleft()
+        self._entries.append(Entry(at, subject, name, outcome, reason))
+        self._details += subject in DETAILS
+        if len(self._entries) > self._limit:
+            self._drop(self._details * 2 > len(self._entries))
 
     def entries(self) -> tuple[Entry, ...]:
         """What is in the ring now."""
-        return tuple(entry for _, entry in sorted([*self._course, *self._details], key=lambda each: each[0]))
+        return tuple(self._entries)
 
-    def _other(self, ring: deque[tuple[int, Entry]]) -> deque[tuple[int, Entry]]:
-        return self._course if ring is self._details else self._details
+    def _drop(self, detail: bool) -> None:
+        """The oldest one of the kind that takes more than its half."""
+        number = next(n for n, entry in enumerate(self._entries) if (entry.subject in DETAILS) == detail)
+        del self._entries[number]
+        self._details -= detail
+        self.dropped += 1

@@ -6,7 +6,6 @@ data, in both directions. Component by component, data moves over as soon as the
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -114,7 +113,7 @@ class Stream:
         self._auto_restart: Timer | None = None
         self._restarts = 0
         self._dead = False
-        self.told: deque[StateTold] = deque(maxlen=STATES_KEPT)
+        self.told: list[StateTold] = []
         """The latest states."""
         self.state: IceState = "new"
         self.state_reason = "created"
@@ -361,6 +360,7 @@ class Stream:
         self.state = state
         self.state_reason = reason
         self.told.append(StateTold(now, state, reason))
+        del self.told[:-STATES_KEPT]
         self._session.record.add(now, "agent", "state", state, reason)
         self._session.outbox.emit(StateChanged(at=now, state=state, reason=reason, stream=self.index))
 
