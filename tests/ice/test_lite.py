@@ -16,6 +16,9 @@ from fasticePy.ice import Candidate, Description, IceAgent, IceOptions, PairSele
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import TYPE_PREFERENCES
 from fasticePy.ice.lite import one_per_host
+from fasticePy.ice.negotiation import Negotiation, SessionNews
+from fasticePy.ice.offer_lines import SessionLines
+from fasticePy.ice.stream_negotiation import Action
 from fasticePy.sim import AgentNode, Link
 from fasticePy.stun import MessageClass
 
@@ -35,6 +38,20 @@ def introduce(pair: IcePair, *, both: bool = True) -> None:
     describe(pair.left, pair.right)
     if both:
         describe(pair.right, pair.left)
+
+
+def as_sdp(lines: SessionLines) -> str:
+    """A session description with these ICE lines."""
+    (stream,) = lines.streams
+    head = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", *lines.attributes]
+    return "\r\n".join([*head, f"m=audio {stream.port} RTP/AVP 0", *stream.lines]) + "\r\n"
+
+
+def described(news: SessionNews) -> Description:
+    """What the agent gets of it."""
+    description = news.streams[0].description
+    assert description is not None
+    return description
 
 
 def lite_pair(**options: Any) -> IcePair:
@@ -572,6 +589,67 @@ def test_two_lite_agents_with_two_components():
     introduce(pair)
     assert [agent.state for agent in pair.agents] == ["completed", "completed"]
     assert pair.same_pair(1) and pair.same_pair(2)
+
+
+def test_the_controlling_one_of_two_lite_agents_offers_again():
+    """8445-51: with several pairs an updated offer tells which one it is; the only pair needs none."""
+    for addresses, wanted in ((("10.0.0.1",), []), (("10.0.0.1", "10.0.1.1"), [Action.UPDATED_OFFER])):
+        pair = ice_pair(lite=True, left=addresses)
+        left, right = pair.agents
+        for node in pair.nodes:
+            node.gather()
+        pair.sim.run_for(0)
+        ours, theirs = Negotiation(), Negotiation()
+        offered = theirs.remote_offer(as_sdp(ours.offer([left.facts()])))
+        right.set_remote_description(described(offered), pair.sim.now)
+        answered = ours.remote_answer(as_sdp(theirs.answer([right.facts()])))
+        left.set_remote_description(described(answered), pair.sim.now)
+        assert [agent.state for agent in pair.agents] == ["completed", "completed"]
+        assert [step.action for step in ours.next_steps([left.facts()])] == wanted
+        assert theirs.next_steps([right.facts()]) == ()
+        if wanted:
+            updated = theirs.remote_offer(as_sdp(ours.offer([left.facts()])))
+            assert updated.streams[0].completes
+            theirs.answer([right.facts()])
+
+
+# -- what the report says ----------------------------------------------------------------------------------------------
+
+
+def test_the_report_of_a_lite_agent():
+    """8445-46: it speaks of the peer's checks, for there are no others."""
+    script = lite_script()
+    script.sim.run_for(40)
+    conclusion = script.agent.report(script.now).conclusion
+    assert "No check of the peer arrived" in conclusion and "reach us at 10.0.0.1" in conclusion
+
+    script = lite_script()
+    script.peer.request(controlling=False)
+    script.settle()
+    assert "ice-lite" in script.agent.report(script.now).conclusion
+    script.peer.request()
+    script.sim.run_for(80)
+    assert (
+        "1 check of the peer arrived, none of which nominated" in script.agent.report(script.now).conclusion
+    )
+
+    script = lite_script()
+    script.peer.request(use_candidate=True, key=script.peer.key)
+    script.sim.run_for(80)
+    assert "another ufrag or password" in script.agent.report(script.now).conclusion
+
+    script = lite_script()
+    script.peer.request(use_candidate=True)
+    script.sim.run_for(80)
+    assert "was lost" in script.agent.report(script.now).conclusion
+
+
+def test_the_report_of_two_lite_agents():
+    """8445-51: nothing fits, or candidates are missing."""
+    pair = ice_pair(lite=True, left=("10.0.0.1",), right=("2001:db8::2",))
+    introduce(pair)
+    pair.sim.run_for(40)
+    assert "IPv4" in pair.left.agent.report(pair.sim.now).conclusion
 
 
 # -- select ------------------------------------------------------------------------------------------------------------

@@ -48,6 +48,9 @@ class Situation:
     """Checks that came before the peer's credentials."""
     strangers: Sequence[str] = ()
     """Fragments of others than the peer who have checked us with our password."""
+    lite: bool = False
+    """We are lite."""
+    peer_lite: bool = False
     heard_at: float | None = None
     """When a packet came on a path that worked."""
     counters: Mapping[str, int] = field(default_factory=dict)
@@ -134,6 +137,32 @@ def _no_remote(s: Situation) -> str:
     if s.remote:
         return ""
     return "The peer sent no candidate and no check came: look at the signalling and at the peer's gathering."
+
+
+def _lite(s: Situation) -> str:
+    """What we wait for as a lite agent: nothing that is wrong with our own checks or with the peer's candidates."""
+    if not s.lite:
+        return ""
+    if any(pair.validated_at is not None for pair in s.pairs):
+        return f"A path worked and was lost: {s.reason}.{_stalled(s)} Restart ICE once the peer can reach us again."
+    if s.peer_lite:
+        missing = "Both sides are lite, and one of them has not told all candidates."
+        return _no_remote(s) or _no_pairs(s) or missing
+    if why := _strangers(s) or _refused_theirs(s):
+        return why
+    if s.counters.get("request.refused.487") and not _came(s):
+        return (
+            "The peer wants to be controlled, which with a lite agent it cannot be: its signalling has to keep our "
+            "ice-lite."
+        )
+    if came := _came(s):
+        arrived = f"{_count(came, 'check')} of the peer arrived"
+        return f"{arrived}, none of which nominated a pair: our answers do not reach it, or it has not decided yet."
+    ours = " and ".join(dict.fromkeys(candidate.address for candidate in s.local))
+    return (
+        f"No check of the peer arrived, and a lite agent sends none: the peer has to reach us at {ours}; look at "
+        "firewalls, and run lite only where there is no NAT."
+    )
 
 
 def _lost(s: Situation) -> str:
@@ -269,6 +298,7 @@ _RULES: tuple[Callable[[Situation], str], ...] = (
     _no_description,
     _own_description,
     _no_local,
+    _lite,
     _no_usable_remote,
     _no_remote,
     _lost,

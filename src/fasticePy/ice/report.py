@@ -238,6 +238,8 @@ def _situation(session: Session, stream: Stream, now: float) -> Situation:
         generation=generation.number,
         early_checks=engine.early_checks,
         strangers=[check.ufrag for check in engine.strangers.values()],
+        lite=session.options.lite,
+        peer_lite=session.peer_lite,
         heard_at=max((path.last_received for path in paths if path is not None), default=None),
         counters=session.outbox.counters,
     )

@@ -448,12 +448,29 @@ def conclusion_step(index: int, stream: StreamState, facts: StreamFacts) -> Next
         return None
     if facts.checklist == "failed":
         return NextStep(Action.OFFER_PORT_0, index, "its checks have failed (RFC 8839 4.3.4)")
-    if stream.remote.has_option("ice2") or stream.aligned == nominated_addresses(facts):
+    if stream.aligned == nominated_addresses(facts):
+        return None
+    if stream.remote.lite and facts.description.lite and facts.nominated and _had_choice(stream.remote, facts):
+        # nobody has checked anything: only this tells the peer which of several pairs it is
+        return NextStep(Action.UPDATED_OFFER, index, "two lite agents with several pairs (RFC 8445 8.2)")
+    if stream.remote.has_option("ice2"):
         return None
     if all(_is_default(stream, *pair) for pair in facts.nominated):
         return None
     reason = "the peer does not know ice2, and the nominated pair is not the default one (RFC 8839 4.3.4)"
     return NextStep(Action.UPDATED_OFFER, index, reason)
+
+
+def _had_choice(remote: Description, facts: StreamFacts) -> bool:
+    """Whether some component has more than one pair of candidates that fit."""
+    fitting = [
+        ours.component
+        for ours in facts.description.candidates
+        for theirs in remote.candidates
+        if (ours.component, ours.transport, ":" in ours.address)
+        == (theirs.component, theirs.transport, ":" in theirs.address)
+    ]
+    return len(fitting) != len(set(fitting))
 
 
 def nominated_addresses(facts: StreamFacts) -> tuple[tuple[Address, Address], ...]:
