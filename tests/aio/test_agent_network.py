@@ -318,6 +318,22 @@ def test_a_name_without_addresses_is_left_out_with_a_word(run, agent, caplog) ->
     assert "host.example.org has no address to advertise: the name does not exist" in caplog.text
 
 
+def test_a_resolver_that_fails_is_a_name_without_addresses(run, agent, caplog) -> None:
+    class Broken:
+        def resolve(self, *arguments: object, **more: object) -> Any:
+            raise LookupError("oops")
+
+    async def body() -> None:
+        rules = ["*=one.example.org", "*=two.example.org"]
+        a = agent(controlling=True, advertise=rules, resolver=Broken())
+        await a.gather()
+        assert hosts(a) == {"127.0.0.1"}
+        await a.close()
+
+    run(body())
+    assert caplog.text.count("the resolver failed: LookupError('oops')") == 2
+
+
 def test_closing_while_names_are_looked_up(run, agent) -> None:
     async def body() -> None:
         names = Names()

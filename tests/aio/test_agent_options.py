@@ -189,6 +189,47 @@ def test_closing_while_tcp_connects(run, pair, turns) -> None:
     run(body())
 
 
+@pytest.mark.parametrize("turns", range(0, 24, 3))
+def test_closing_at_any_moment_with_everything_on(run, pair, stun_server, turns) -> None:
+    """Nothing is left behind, whatever was under way."""
+
+    async def body() -> None:
+        server = stun_server(silent=True)
+        everything: dict[str, Any] = {
+            "servers": [server.url, "stun:name.invalid"],
+            "tcp": ["active", "passive", "so"],
+            "mdns": "publish",
+            "continual": True,
+            "auto_restart": True,
+            "nomination": "continuous",
+            "include_loopback": True,
+            "streams": 2,
+            "resolver": Silent(),
+        }
+        p = pair(**everything)
+        p.introduce()
+        waiting = [asyncio.ensure_future(each.connect()) for each in (p.a, p.b)]
+        for turn in range(turns):
+            await asyncio.sleep(0)
+            if turn == 6:
+                p.a.restart()
+        await p.close()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await server.close()
+
+    run(body())
+
+
+class Silent:
+    """A resolver that never answers."""
+
+    def resolve(self, *arguments: object, **more: object) -> Silent:
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 # --- names
 # ----------------------------------------------------------------------------------------------------------
 

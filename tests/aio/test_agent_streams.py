@@ -143,6 +143,22 @@ def test_the_component_is_noted_when_the_datagram_comes(run, agent) -> None:
     run(body())
 
 
+def test_data_of_a_socket_that_is_closed_is_counted(run, agent) -> None:
+    """What the operating system still had for it must not raise out of the receive path."""
+
+    async def body() -> None:
+        a = agent(controlling=True, streams=2)
+        await a.gather()
+        a._take_data(b"late", 9999, ("127.0.0.1", 9))
+        a.streams[0].take_data(b"late", 9999, ("127.0.0.1", 9))
+        a._writable(9999)
+        assert a.report().counters["drop.data.closed"] == 2
+        await a.close()
+        a._writable(9999)
+
+    run(body())
+
+
 def test_closing_ends_what_streams_wait_for(run, agent) -> None:
     async def body() -> None:
         a = agent(controlling=True, streams=2)

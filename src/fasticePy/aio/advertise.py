@@ -40,17 +40,24 @@ class NamesInRules:
         self._rules = rules
         self._done = done
         self._found: dict[str, list[str]] = {name: [] for rule in rules for name in rule.names}
+        self._pending = set(self._found)
         self._lookups: dict[str, Lookup] = {}
         for name in list(self._found):
-            self._lookups[name] = resolver.resolve(
-                name, 0, _Name(self, name), ipv4=4 in families, ipv6=6 in families
-            )
+            self._look_up(name, resolver, families)
+
+    def _look_up(self, name: str, resolver: Resolver, families: frozenset[int]) -> None:
+        handler = _Name(self, name)
+        try:
+            self._lookups[name] = resolver.resolve(name, 0, handler, ipv4=4 in families, ipv6=6 in families)
+        except Exception as error:  # noqa: BLE001 - an application's resolver may do anything
+            self.failed(name, f"the resolver failed: {error!r}")
 
     def cancel(self) -> None:
         """Nothing more is heard of it. Idempotent."""
         for lookup in self._lookups.values():
             lookup.cancel()
         self._lookups.clear()
+        self._pending.clear()
 
     def found(self, name: str, addresses: Sequence[Address], final: bool) -> None:
         """A lookup has found something."""
@@ -64,7 +71,11 @@ class NamesInRules:
         self._ended(name)
 
     def _ended(self, name: str) -> None:
-        if self._lookups.pop(name, None) is None or self._lookups:
+        if name not in self._pending:
+            return
+        self._pending.discard(name)
+        self._lookups.pop(name, None)
+        if self._pending:
             return
         resolved = [rule.resolved(self._found) for rule in self._rules]
         self._done(tuple(rule for rule in resolved if rule is not None))

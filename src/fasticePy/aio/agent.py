@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -365,10 +366,17 @@ class Agent(FirstStream):
     # -- from the driver -------------------------------------------------------------------------------------
 
     def _take_data(self, data: bytes, socket: int, address: Address) -> None:
-        self.streams[self._machine.stream_of(socket)].take_data(data, socket, address)
+        try:
+            stream = self._machine.stream_of(socket)
+        except KeyError:  # closed a moment ago, and still being read
+            self._machine.counters["drop.data.closed"] += 1
+            return
+        self.streams[stream].take_data(data, socket, address)
 
     def _writable(self, socket: int) -> None:
-        if not self._runtime.closed:
+        if self._runtime.closed:
+            return
+        with suppress(KeyError):  # closed a moment ago
             self.streams[self._machine.stream_of(socket)].writable()
 
     def _on_event(self, event: Event) -> None:

@@ -262,9 +262,7 @@ class Stream:
         """A datagram has come."""
         on_data = self._on_data
         if on_data is None:
-            component = self._machine.component_of(socket)
-            if not self._inbox.put((data, component, self._machine.pair_for(socket, address))):
-                self._machine.counters["drop.data.unread"] += 1
+            self._keep(data, socket, address)
             return
         if self._inbox.queue:
             self._empty_inbox()
@@ -360,6 +358,16 @@ class Stream:
             raise StateError("on_data is set: data goes there")
         if self.state in OVER:
             raise self._runtime.failure(self._core.state_reason)
+
+    def _keep(self, data: bytes, socket: int, address: Address) -> None:
+        machine = self._machine
+        try:
+            component = machine.component_of(socket)
+        except KeyError:  # closed a moment ago, and still being read
+            machine.counters["drop.data.closed"] += 1
+            return
+        if not self._inbox.put((data, component, machine.pair_for(socket, address))):
+            machine.counters["drop.data.unread"] += 1
 
     def _empty_inbox(self) -> None:
         while self._inbox.queue and self._on_data is not None:
