@@ -80,8 +80,8 @@ class IceOptions:
     components: int = 1
     """Components of each stream (RFC 8445 4): RTP with separate RTCP has two."""
     lite: bool = False
-    """Host candidates and answers only (RFC 8445 2.5): for hosts that everybody can reach. The peer checks, controls and
-    nominates; what it says is enough for `connected`, and 30 s without a packet of it (`consent_expiry`) for `failed`."""
+    """Host candidates and answers only (RFC 8445 2.5): for hosts that everybody can reach. The peer checks,
+    controls and nominates; when nothing comes from it for `Timeouts.consent_expiry`, the state is `failed`."""
     local_ufrag: str | None = None
     local_pwd: str | None = field(default=None, repr=False)
     candidate_types: frozenset[CandidateType] = frozenset({"host", "srflx", "relay"})
