@@ -80,9 +80,8 @@ class Agent(FirstStream):
       does not even that.
     - `mdns`: "resolve" asks the link for names in the peer's candidates, "publish" also hides our addresses behind
       such names, "off" does neither. `resolve_names` looks up other host names in the peer's candidates, by DNS.
-    - `advertise`: what to signal in place of local addresses that a NAT maps one to one, as
-      `fasticePy.ice.rewrite.Rewrite` rules or their text (`"10.0.0.0/8=203.0.113.7"`). Host names in them are looked
-      up before gathering begins.
+    - `advertise`: what to signal in place of local addresses that a NAT maps one to one, as `fasticePy.ice.Rewrite`
+      rules or their text (`"10.0.0.0/8=203.0.113.7"`). Host names in them are looked up before gathering begins.
     - `local_candidate`: a function that sees each of our candidates before the peer does, and gives it back, a changed
       one, or None to leave it out.
     - `lite`: host candidates and answers only (RFC 8445 2.5), for a host that everybody can reach.
