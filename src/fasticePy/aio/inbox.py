@@ -30,7 +30,7 @@ class Inbox:
         """What waits, oldest first; for looking at."""
         self.closed = False
         self._bytes = 0
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: list[asyncio.Future[None]] = []
 
     @property
     def awaited(self) -> bool:
@@ -84,7 +84,7 @@ class Inbox:
 
     def _wake_one(self) -> None:
         while self._waiters:
-            waiter = self._waiters.popleft()
+            waiter = self._waiters.pop(0)
             if not waiter.done():
                 waiter.set_result(None)
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
@@ -16,11 +15,11 @@ class Signal:
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: list[asyncio.Future[None]] = []  # few, and nearly always none: a set or deque takes more
 
     def notify(self) -> None:
         """Wake all who wait now."""
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -28,11 +27,12 @@ class Signal:
     async def wait(self) -> None:
         """Return at the next `notify`."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        self._waiters.append(waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     async def wait_for(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
         """Return when `condition()` is true, which is looked at now and at each `notify`. False when
@@ -60,10 +60,11 @@ class Log(Generic[T]):
     """Things that happened one after the other. It keeps the latest `limit` of them for those who read
     slowly."""
 
-    __slots__ = ("_entries", "_signal", "count", "ended")
+    __slots__ = ("_entries", "_limit", "_signal", "count", "ended")
 
     def __init__(self, limit: int) -> None:
-        self._entries: deque[T] = deque(maxlen=limit)
+        self._limit = limit
+        self._entries: list[T] = []
         self._signal = Signal()
         self.count = 0
         """How many there have been."""
@@ -72,6 +73,7 @@ class Log(Generic[T]):
     def append(self, entry: T) -> None:
         """It happened."""
         self._entries.append(entry)
+        del self._entries[: -self._limit]
         self.count += 1
         self._signal.notify()
 
