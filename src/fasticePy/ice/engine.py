@@ -333,6 +333,7 @@ class Engine:
             self.tcp.release(dropped, now)
             if dropped is pair:
                 return None
+        self.session.record.add(now, "pair", str(pair), "formed", "a check came on it" if heard else "")
         self._checker.loopback_only = self._checker.loopback_only and is_loopback(destination[0])
         return pair
 
@@ -655,7 +656,7 @@ class Engine:
         """See `ContinuousObserver`."""
         if self.frozen:
             return
-        self.session.record.add(now, "agent", "network", f"component {component}: {reason}: looking for another path")
+        self.session.record.add(now, "network", f"component {component}", "looking for another path", reason)
         # perhaps a NAT has forgotten us: what we are mapped to now, the peer learns from new candidates
         self.gatherer.ask_again(now)
         for pair in self.checklist.pairs:

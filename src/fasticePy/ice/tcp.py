@@ -289,7 +289,7 @@ class TcpPairs:
         self._checklist.untrigger(pair)
         pair.nominating = pair.nominate_on_success = False
         pair.state, pair.failure = "failed", reason
-        self._session.record.add(now, "pair", str(pair), f"failed: {reason}")
+        self._session.record.add(now, "pair", str(pair), "failed", reason)
         self._selector.drop(pair, now)
         self._selector.update(pair.component, now)
 
