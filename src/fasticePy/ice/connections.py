@@ -106,19 +106,20 @@ class Connections:
         self._users.append(user)
 
     def unregister(self, user: ConnectionUser, now: float) -> None:
-        """It needs none any more. What came in for its stream and nobody else uses is closed."""
+        """It needs none any more. What nobody else uses is closed, except for what came in just now at a socket where
+        another one listens, too."""
         if user not in self._users:
             return
         self._users.remove(user)
         for attempt in [each for each in self._all_attempts() if each.user is user]:
             self.cancel(attempt.pair, now)
         for connection in list(self.open.values()):
-            connection.users = [each for each in connection.users if each[0] is not user]
-            listening = connection.listener is not None and any(
-                each.listens(connection.listener) for each in self._users
-            )
-            if not connection.users and not listening:
-                self._close(connection, now)
+            others = [each for each in connection.users if each[0] is not user]
+            fresh = len(others) == len(connection.users)
+            connection.users = others
+            if others or (fresh and self._listens(connection.listener)):
+                continue
+            self._close(connection, now)
 
     # -- connections that we open ------------------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class Connections:
         return True
 
     def _refusal(self, base: Base | None, listener: int, peer: Address) -> str:
-        if base is None or not any(user.listens(listener) for user in self._users):
+        if base is None or not self._listens(listener):
             return "no-candidate"
         limits = self._session.options.limits
         accepted = [each for each in self.open.values() if each.listener is not None]
@@ -236,6 +237,9 @@ class Connections:
         if sum(each.peer[0] == peer[0] for each in strangers) >= limits.unproven_connections_per_address:
             return "too-many-of-address"
         return ""
+
+    def _listens(self, listener: int | None) -> bool:
+        return listener is not None and any(user.listens(listener) for user in self._users)
 
     def proven(self, socket: int, now: float) -> None:
         """A message of the peer has come on this socket."""
