@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -173,9 +172,9 @@ class Agent(FirstStream):
         self.streams = tuple(Stream(self._runtime, index) for index in range(streams))
         self._names: NamesInRules | None = None
         self._stream_states: list[IceState] = [stream.state for stream in self.streams]
-        self._states: Log[tuple[IceState, str]] = Log(KEPT_STATES)
-        self._history: deque[StateEntry] = deque(maxlen=KEPT_STATES)
-        self._enter_state(self._runtime.now(), self._machine.state, self._machine.state_reason)
+        self._states: Log[StateEntry] = Log(KEPT_STATES)
+        self._state = self._machine.state
+        self._states.append(StateEntry(self._runtime.now(), self._state, self._machine.state_reason))
 
     # -- callbacks -------------------------------------------------------------------------------------------
 
@@ -249,12 +248,13 @@ class Agent(FirstStream):
 
     def states(self) -> AsyncIterator[tuple[IceState, str]]:
         """States with their reasons: the present one, and each change until the agent is closed."""
-        return self._states.follow(self._states.count - 1)
+        entries = self._states.follow(self._states.count - 1)
+        return ((entry.state, entry.reason) async for entry in entries)
 
     @property
     def state_history(self) -> tuple[StateEntry, ...]:
         """The states that the agent has been in, each with its time and reason; the latest `KEPT_STATES`."""
-        return tuple(self._history)
+        return self._states.kept()
 
     @property
     def state(self) -> IceState:
@@ -396,20 +396,17 @@ class Agent(FirstStream):
         self.streams[event.stream].state_changed()
         self._runtime.changed.notify()
         state = worst_state(self._stream_states)
-        if state == self._history[-1].state:
+        if state == self._state:
             return
+        self._state = state
         if state == "failed":
             report = self.report()
             log.info("[%s] failed: %s. %s", self._runtime.name, event.reason, report.conclusion)
             log.debug("[%s] %s", self._runtime.name, report)
         else:
             log.info("[%s] %s: %s", self._runtime.name, state, event.reason)
-        self._enter_state(event.at, state, event.reason)
+        self._states.append(StateEntry(event.at, state, event.reason))
         self._runtime.call(self.on_state, state, event.reason)
-
-    def _enter_state(self, at: float, state: IceState, reason: str) -> None:
-        self._history.append(StateEntry(at, state, reason))
-        self._states.append((state, reason))
 
     def _complain(self, error: Exception) -> None:
         self._runtime.complain(error)

@@ -15,7 +15,8 @@ class Signal:
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: list[asyncio.Future[None]] = []  # few, and nearly always none: a set or deque takes more
+        # few, and nearly always none: a set or deque takes more
+        self._waiters: list[asyncio.Future[None]] = []
 
     def notify(self) -> None:
         """Wake all who wait now."""
@@ -81,6 +82,10 @@ class Log(Generic[T]):
         """Nothing more will happen."""
         self.ended = True
         self._signal.notify()
+
+    def kept(self) -> tuple[T, ...]:
+        """The entries that are still there, oldest first."""
+        return tuple(self._entries)
 
     def follow(self, start: int = 0) -> AsyncIterator[T]:
         """From entry number `start` on (as far as it is still kept) to the end."""
