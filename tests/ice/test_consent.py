@@ -490,3 +490,14 @@ def test_the_path_is_found_again_within_a_second_of_an_outage():
     end()
     pair.sim.run_for(1.1)
     assert [agent.state for agent in pair.agents] == ["completed", "completed"]
+
+
+def test_consent_goes_on_whatever_direction_the_media_has():
+    """8839-26: the machine is never told of sendonly, recvonly, inactive or b=: an hour without any data in either
+    direction, and the checks that keep the path go on."""
+    pair = ice_pair()
+    pair.connect()
+    before = pair.left.agent.counters["consent.sent"]
+    pair.sim.run_for(3600)
+    assert pair.left.agent.counters["consent.sent"] - before >= 3600 / 6
+    assert [agent.state for agent in pair.agents] == ["completed", "completed"]

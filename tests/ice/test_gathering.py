@@ -21,7 +21,7 @@ from fasticePy.ice import (
     NeedSocket,
     Timeouts,
 )
-from fasticePy.sim import Link
+from fasticePy.sim import Link, Simulation
 from fasticePy.stun import Attribute, MessageClass, parse
 from fasticePy.stun.uri import ServerUrl, parse_server_url
 
@@ -797,3 +797,37 @@ def test_fake_servers_see_what_was_sent():
     run = gathering()
     run.server(server.reply, SERVER)
     assert run.run(URL) == pytest.approx(5.0, abs=0.1)
+
+
+def test_local_preferences_are_unique_for_each_type_and_component():
+    """8421-3: whatever the order of IPv4 and IPv6 addresses, no two candidates of a type and component share one."""
+    addresses = [f"10.0.0.{n}" for n in range(1, 5)] + [f"2001:db8::{n}" for n in range(1, 5)]
+    addresses[1::2], addresses[::2] = addresses[:4], addresses[4:]
+    sim = Simulation(3)
+    sim.add_stun_server(sim.network.add_host("192.0.2.1"))
+    host = sim.network.add_host(*addresses)
+    node = sim.add_agent(host, IceAgent(IceOptions(controlling=True, components=2), rng=sim.rng))
+    node.gather([parse_server_url("stun:192.0.2.1")], [(address, 0) for address in addresses])
+    sim.run_for(2)
+    found = node.agent.local_candidates
+    assert len(found) >= 16
+    keys = [(each.type, each.component, (each.priority >> 8) & 0xFFFF) for each in found]
+    assert len(set(keys)) == len(keys)
+    hosts = [each for each in found if each.type == "host" and each.component == 1]
+    assert [each.address for each in hosts] == addresses
+    assert [each.priority for each in hosts] == sorted((each.priority for each in hosts), reverse=True)
+
+
+def test_a_relayed_candidate_that_equals_a_host_candidate_is_left_out():
+    """8445-7: a TURN server on this very host may relay from an address that a socket of ours has."""
+    sim = Simulation(4)
+    node = sim.add_agent(
+        sim.network.add_host("10.0.0.1"), IceAgent(IceOptions(controlling=True), rng=sim.rng)
+    )
+    node.gather([])
+    sim.run_for(1)
+    gatherer = node.agent.streams[0].engine.gatherer
+    (base,) = gatherer.bases
+    relayed = gatherer.candidates.make(base, "relay", base.address, 0, server_host="10.0.0.1")
+    assert gatherer.candidates.offer(relayed, sim.now) is None
+    assert [each.type for each in node.agent.local_candidates] == ["host"]
