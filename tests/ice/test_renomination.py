@@ -249,6 +249,24 @@ def test_a_pair_that_works_no_more_is_not_selected():
         left.select(other, pair.sim.now)
 
 
+def test_another_pair_takes_over_when_consent_ends():
+    """renom-4: the nominated path dies after a minute; one that worked then is checked, used and nominated."""
+    pair = connected(renomination=True)
+    pair.sim.run_for(60)
+    left = pair.left.agent
+    before, other = left.selected_pair(), other_pair(left)
+    assert before is not None
+    address = before.local.address
+    pair.sim.network.drop(lambda packet: address in (packet.source[0], packet.destination[0]))
+    pair.sim.run_for(45)
+    assert left.selected_pair() is other and other.nominated and pair.same_pair()
+    assert [agent.state for agent in pair.agents] == ["completed", "completed"]
+    assert "failed" not in {*pair.states(pair.left), *pair.states(pair.right)}
+    pair.left.send(1, b"on another path")
+    pair.sim.run_for(1)
+    assert [each.data for each in pair.right.data] == [b"on another path"]
+
+
 def test_a_second_nomination_without_renomination():
     """renom-1, 8445-47: it is what an application asks for explicitly; peers follow the latest, and it is recorded."""
     script = scripted()

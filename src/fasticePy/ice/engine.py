@@ -643,8 +643,18 @@ class Engine:
             self._fail(reason, now)
             return
         self.selector.update(pair.component, now)
+        self._look_for_another(pair.component, now)
         self._check_failed(now, f": {reason}")
         self._changed(reason, now)
+
+    def _look_for_another(self, component: int, now: float) -> None:
+        """Pairs that worked once may do so again: what answers carries data and is nominated (renomination)."""
+        if self.selector.components[component].selected is None:
+            for pair in self.checklist.pairs:
+                if pair.component == component and pair.valid and pair.state == "succeeded":
+                    pair.state = "waiting"
+            self._checker.wake(now)
+        self.selector.consider(component, now)
 
     def path_silent(self, path: Path, now: float) -> None:
         """See `ConsentObserver`."""
