@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from ice_harness import IcePair, ice_pair
 
-from fasticePy.ice import Candidate, CandidateGathered, GatheringStateChanged, Limits, StateChanged
+from fasticePy.ice import (
+    Candidate,
+    CandidateGathered,
+    Credentials,
+    GatheringStateChanged,
+    Limits,
+    Restarted,
+    StateChanged,
+)
+from fasticePy.ice.engine import Engine
 from fasticePy.machine import Address, Event
 from fasticePy.sim import AgentNode, Link, Packet
 from fasticePy.stun import MessageBuilder, MessageClass, Method, ParseError, is_stun, parse
@@ -20,15 +29,18 @@ SERVER = "192.0.2.1"
 NOWHERE = ("192.0.2.99", 4000)
 FOLLOWS = {
     "new": {"checking", "failed", "closed"},
-    "checking": {"connected", "completed", "failed", "closed"},
+    "checking": {"new", "connected", "completed", "failed", "closed"},
     "connected": {"checking", "completed", "disconnected", "failed", "closed"},
-    "completed": {"connected", "disconnected", "failed", "closed"},
+    "completed": {"checking", "connected", "disconnected", "failed", "closed"},
     "disconnected": {"checking", "connected", "completed", "failed", "closed"},
-    "failed": {"closed"},
+    "failed": {"checking", "connected", "closed"},
     "closed": set(),
 }
-"""Which state may follow which. An agent that lost its only path before anything was nominated checks again."""
+"""Which state may follow which. An agent that lost its only path checks again, one that lost its last address is as
+new, and who restarts checks, whatever had become of it."""
 SIDES = st.sampled_from(["left", "right"])
+MAX_STREAMS = 2
+STREAMS = st.integers(0, MAX_STREAMS - 1)
 
 
 class Silent:
@@ -49,18 +61,24 @@ class TwoAgents(RuleBasedStateMachine):
         left=st.booleans(),
         right=st.booleans(),
         components=st.integers(1, 2),
+        streams=st.sampled_from([1, 1, MAX_STREAMS]),
+        continual=st.booleans(),
         nomination=st.sampled_from(["regular", "fastest"]),
         latency=st.sampled_from([0.0, 0.005, 0.1, 0.4]),
         limit=st.sampled_from([100, 5]),
         opening=st.sampled_from([None, 0.0, 0.02, 0.1, 0.5, 2.0, 2.0]),
     )
-    def begin(self, seed, left, right, components, nomination, latency, limit, opening):
+    def begin(
+        self, seed, left, right, components, streams, continual, nomination, latency, limit, opening
+    ):
         self.pair = ice_pair(
             seed=seed,
             left=ADDRESSES["left"],
             right=ADDRESSES["right"],
             link=Link(latency=latency, jitter=0.005),
             components=components,
+            streams=streams,
+            continual=continual,
             nomination=nomination,
             limits=Limits(
                 pairs=limit, early_checks=5, validated_addresses=20, remote_candidates=20, record=40
@@ -70,6 +88,7 @@ class TwoAgents(RuleBasedStateMachine):
         )
         self.sim = self.pair.sim
         self.components = components
+        self.streams = streams
         self.few_pairs = limit < 100
         self.nodes = {"left": self.pair.left, "right": self.pair.right}
         self.letters: dict[str, list[Callable[[AgentNode], None]]] = {"left": [], "right": []}
@@ -84,12 +103,8 @@ class TwoAgents(RuleBasedStateMachine):
         self.sim.network.drop(self.watch)
         for name, node in self.nodes.items():
             node.on_event = self.secretary(name)
-            credentials = node.agent.local_credentials
-            self.letters[name].append(
-                lambda other, mine=credentials: other.agent.set_remote_credentials(
-                    mine.ufrag, mine.pwd, other.now
-                )
-            )
+            for stream in node.agent.streams:
+                self.introduce(name, stream.index, stream.generation.local)
             self.spy(name, node)
         if opening is not None:  # so far it has all gone well
             self.gather("left", True, 0.0)
@@ -99,15 +114,29 @@ class TwoAgents(RuleBasedStateMachine):
             self.signal("right", 10)
             self.sim.run_for(opening)
 
+    def introduce(self, name: str, stream: int, mine: Credentials) -> None:
+        """Write down what the other side has to know of a new generation."""
+        self.letters[name].append(
+            lambda other: other.agent.set_remote_credentials(mine.ufrag, mine.pwd, other.now, stream=stream)
+        )
+
     def secretary(self, name: str) -> Callable[[Event], None]:
         def on_event(event: Event) -> None:
             letters = self.letters[name]
             if isinstance(event, CandidateGathered):
                 letters.append(
-                    lambda other, it=event.candidate: other.agent.add_remote_candidate(it, other.now)
+                    lambda other, it=event.candidate, stream=event.stream: other.agent.add_remote_candidate(
+                        it, other.now, stream=stream
+                    )
                 )
             elif isinstance(event, GatheringStateChanged) and event.state == "complete":
-                letters.append(lambda other: other.agent.add_remote_candidate(None, other.now))
+                letters.append(
+                    lambda other, stream=event.stream: other.agent.add_remote_candidate(
+                        None, other.now, stream=stream
+                    )
+                )
+            elif isinstance(event, Restarted):
+                self.introduce(name, event.stream, event.credentials)
 
         return on_event
 
@@ -130,11 +159,18 @@ class TwoAgents(RuleBasedStateMachine):
                 continue
             assert node.agent.state != "closed" or packet.sent_at == self.sim.now
             if parse(packet.data).message_class == MessageClass.REQUEST:
-                known = {candidate.transport_address for candidate in node.agent.remote_candidates}
-                assert packet.destination in known | {(SERVER, 3478)}
+                known = {(SERVER, 3478)} | {source for _, source in self.heard[name]}  # learnt from checks
+                for engine in self.engines(node):
+                    known |= {candidate.transport_address for candidate in engine.remotes.all()}
+                assert packet.destination in known
             else:
                 assert (packet.source, packet.destination) in self.heard[name]
         return False
+
+    def engines(self, node: AgentNode) -> Iterator[Engine]:
+        """The generations of all streams that still live."""
+        for stream in node.agent.streams:
+            yield from stream.engines()
 
     # what may happen
 
@@ -227,6 +263,35 @@ class TwoAgents(RuleBasedStateMachine):
         if self.stalled_until[side] <= self.sim.now:
             self.nodes[side].agent.handle_timer(self.sim.now)
 
+    @rule(side=SIDES, stream=STREAMS, both=st.booleans())
+    def restart(self, side, stream, both):
+        for name, node in self.nodes.items():
+            if (both or name == side) and stream < self.streams and node.agent.state != "closed":
+                node.agent.restart(self.sim.now, stream=stream)
+
+    @rule(side=SIDES)
+    def role(self, side):
+        """For a reason of its own an agent takes the other role: a conflict that has to be repaired."""
+        if self.nodes[side].agent.state != "closed":
+            self.nodes[side].agent.switch_role("the test wants it", self.sim.now)
+
+    @rule(side=SIDES, number=st.integers(0, 2), told=st.booleans())
+    def interface(self, side, number, told):
+        """An interface goes down, or comes up again; the agent hears of it now or with the next change."""
+        host, addresses = self.nodes[side].host, ADDRESSES[side]
+        address = addresses[number % len(addresses)]
+        if address in host.addresses:
+            host.remove_address(address)
+        else:
+            host.add_address(address)
+        if told:
+            self.tell_addresses(side)
+
+    def tell_addresses(self, side: str) -> None:
+        node = self.nodes[side]
+        if side in self.gathered:
+            node.agent.addresses_changed([(address, 0) for address in node.host.addresses], self.sim.now)
+
     @precondition(lambda self: self.sim.now > 60)
     @rule(side=SIDES)
     def close(self, side):
@@ -255,43 +320,55 @@ class TwoAgents(RuleBasedStateMachine):
 
     def what_is_selected_is_valid(self):
         for side, node in self.nodes.items():
-            agent = node.agent
-            for component in range(1, self.components + 1):
-                selected, route = agent.selected_pair(component), agent.route(component)
-                nominated = [p for p in agent.pairs if p.component == component and p.nominated]
-                assert len(nominated) <= 1
-                if agent.state in ("failed", "closed"):
-                    assert route is None
-                    continue
-                assert (route is None) == (selected is None)
-                if selected is None:
-                    assert not nominated
-                    continue
-                assert selected in agent.pairs
-                assert selected.valid and selected.state != "failed" and not selected.expired
-                assert nominated in ([], [selected])
-                assert (route.socket, route.address) == selected.path
-                if self.stalled_until[side] <= self.sim.now:
-                    assert self.sim.now - selected.consent_at < 30.001
+            for engine in self.engines(node):
+                for selection in engine.selector.components.values():
+                    self.selection_is_in_order(side, engine, selection)
+            for stream in node.agent.streams:
+                for component in range(1, self.components + 1):
+                    selected = node.agent.selected_pair(component, stream.index)
+                    route = node.agent.route(component, stream.index)
+                    if node.agent.state == "closed" or (stream.state == "failed" and not stream.previous):
+                        assert route is None
+                        continue
+                    assert (route is None) == (selected is None)
+                    if route is not None:
+                        assert (route.socket, route.address) == selected.path
+                        assert route.socket in node.host.sockets
+
+    def selection_is_in_order(self, side, engine, selection):
+        pairs = [p for p in engine.checklist.pairs if p.component == selection.component]
+        nominated, selected = [p for p in pairs if p.nominated], selection.selected
+        assert len(nominated) <= 1
+        if engine.failure:
+            return
+        if selected is None:
+            assert not nominated
+            return
+        assert selected in pairs
+        assert selected.valid and selected.state != "failed" and not selected.expired
+        assert nominated in ([], [selected])
+        if self.stalled_until[side] <= self.sim.now and selection.route is not None:
+            assert self.sim.now - selected.consent_at < 30.001
 
     def checklists_are_in_order(self):
         for node in self.nodes.values():
-            pairs = node.agent.pairs
-            assert len(pairs) <= node.agent.options.limits.pairs
-            assert len({pair.path for pair in pairs}) == len(pairs)
-            ranks = [pair.priority for pair in pairs]
-            assert ranks == sorted(ranks, reverse=True)
-            checklist = node.agent.streams[0].engine.checklist
-            if node.agent.state in ("failed", "closed"):
-                continue
-            for pair in pairs:
-                if pair.nominating:
-                    assert node.agent.role == "controlling"
-                    assert pair in checklist.triggered or pair.transaction is not None
-                if pair.state == "in-progress" and not pair.retired:
-                    assert pair.transaction is not None
-                if pair in checklist.triggered:
-                    assert not pair.expired
+            assert len(node.agent.pairs) <= node.agent.options.limits.pairs
+            for stream in node.agent.streams:
+                checklist = stream.engine.checklist
+                pairs = checklist.pairs
+                assert len({pair.path for pair in pairs}) == len(pairs)
+                ranks = [pair.priority for pair in pairs]
+                assert ranks == sorted(ranks, reverse=True)
+                if stream.state in ("failed", "closed"):
+                    continue
+                for pair in pairs:
+                    if pair.nominating:
+                        assert node.agent.role == "controlling"
+                        assert pair in checklist.triggered or pair.transaction is not None
+                    if pair.state == "in-progress" and not pair.retired:
+                        assert pair.transaction is not None
+                    if pair in checklist.triggered:
+                        assert not pair.expired
 
     def nothing_of_a_stranger_gets_through(self):
         for side, node in self.nodes.items():
@@ -302,12 +379,18 @@ class TwoAgents(RuleBasedStateMachine):
 
     def states_follow_each_other(self):
         for node in self.nodes.values():
-            state = "new"
+            states = dict.fromkeys(range(self.streams), "new")
+            restarted: set[int] = set()
             for event in node.events:
-                if isinstance(event, StateChanged):
+                if isinstance(event, Restarted):
+                    restarted.add(event.stream)
+                elif isinstance(event, StateChanged):
+                    state = states[event.stream]
                     assert event.state in FOLLOWS[state], f"{state} -> {event.state}: {event.reason}"
-                    state = event.state
-            assert state == node.agent.state
+                    assert state != "failed" or event.state == "closed" or event.stream in restarted
+                    states[event.stream] = event.state
+                    restarted.discard(event.stream)
+            assert list(states.values()) == [stream.state for stream in node.agent.streams]
 
     def times_of_events_do_not_go_back(self):
         for side, node in self.nodes.items():
@@ -325,8 +408,10 @@ class TwoAgents(RuleBasedStateMachine):
     def tables_are_bounded(self):
         for node in self.nodes.values():
             agent = node.agent
-            assert len(agent.remote_candidates) <= 20
-            assert len(agent._paths) <= 20 + agent.options.limits.pairs
+            assert len(agent.remote_candidates) <= 20 * self.streams
+            assert len(agent._paths) <= 20 * self.streams + 2 * agent.options.limits.pairs
+            assert len(list(self.engines(node))) <= 2 * self.streams
+            assert len(node.host.sockets) <= 2 * 3 * self.streams * self.components
             assert len(agent.report(self.sim.now).entries) <= 40
             assert len(agent._outbox.timers) < 200
         assert self.nodes["left"].agent.report(self.sim.now).to_json()
@@ -337,14 +422,19 @@ class TwoAgents(RuleBasedStateMachine):
         if not hasattr(self, "pair"):
             return
         for side in ("left", "right"):
+            host = self.nodes[side].host
+            for address in ADDRESSES[side]:
+                if address not in host.addresses:
+                    host.add_address(address)
             self.gather(side, False, 0.0)
-            self.nodes[side].host.set_link(loss=0.0, duplicate=0.0, reorder=0.0, up=True)
+            self.tell_addresses(side)
+            host.set_link(loss=0.0, duplicate=0.0, reorder=0.0, up=True)
         self.sim.run_for(41)  # the longest stall
-        for side in ("left", "right"):
-            self.signal(side, 1000)
-        self.sim.run_for(10)
-        for side in ("left", "right"):
-            self.signal(side, 1000)
+        for _ in range(5):  # each answer to a restart is one more letter
+            for side in ("left", "right"):
+                self.signal(side, 1000)
+            self.sim.run_for(10)
+        assert self.letters == {"left": [], "right": []}
         self.sim.run_for(100)
         agents = [node.agent for node in self.nodes.values()]
         if any(agent.state in ("failed", "closed") for agent in agents):
@@ -353,8 +443,16 @@ class TwoAgents(RuleBasedStateMachine):
             return  # so few that the right pair may have been pushed out by copies of checks
         assert sorted(agent.role for agent in agents) == ["controlled", "controlling"]
         assert [agent.state for agent in agents] == ["completed", "completed"]
-        for component in range(1, self.components + 1):
-            assert self.pair.same_pair(component)
+        for stream in range(self.streams):
+            for component in range(1, self.components + 1):
+                left, right = (agent.selected_pair(component, stream) for agent in agents)
+                assert self.pair.left.address_of(left.socket) == right.destination
+                assert self.pair.right.address_of(right.socket) == left.destination
+        for side in ("left", "right"):
+            self.close(side)
+            self.sim.run_for(0)
+        self.a_closed_agent_is_silent()
+        assert all(not node.agent._paths and not node.agent._session.transactions for node in self.nodes.values())
 
 
 TestTwoAgents = TwoAgents.TestCase
@@ -362,6 +460,7 @@ TestTwoAgents.settings = settings(
     max_examples=40,
     stateful_step_count=25,
     deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 

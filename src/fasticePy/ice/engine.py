@@ -174,6 +174,8 @@ class Engine:
         self.checklist.state = "failed"
         self._stop_checking()
         self.selector.stop()
+        for selection in self.selector.components.values():
+            selection.selected = None  # of several components the others may have had a pair that worked
         self.tcp.stop(now)
         self.gatherer.freeze()
         self._changed(reason, now)
