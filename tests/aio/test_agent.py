@@ -228,6 +228,10 @@ def test_states_as_an_iterator(run, pair) -> None:
         assert seen[-1] == "closed"
         assert "connected" in seen
         assert [state async for state, _ in p.a.states()] == ["closed"]
+        assert [entry.state for entry in p.a.state_history] == seen
+        times = [entry.at for entry in p.a.state_history]
+        assert times == sorted(times)
+        assert all(entry.reason for entry in p.a.state_history)
 
     run(body())
 

@@ -316,6 +316,18 @@ def test_names_in_place_of_addresses(run, agent, hub, lan_address) -> None:
     run(body())
 
 
+def test_multicast_dns_hears_of_new_addresses(run, agent, hub) -> None:
+    async def body() -> None:
+        a = agent(controlling=True, mdns="publish")
+        await a.gather()
+        before = hub.refreshed
+        a.restart()
+        assert hub.refreshed == before + 1
+        await a.close()
+
+    run(body())
+
+
 def test_off_asks_for_nothing(run, agent, hub) -> None:
     async def body() -> None:
         a = agent(controlling=True, mdns="off")

@@ -43,7 +43,7 @@ def test_other_kinds_of_candidates(capsys: pytest.CaptureFixture[str]) -> None:
     """6544-1: TCP beside UDP; a rewritten address in place of ours."""
     rule = "127.0.0.1=203.0.113.7"
     assert main([*LOOPBACK, "--tcp", "--mdns", "--advertise", rule, "--json"]) == ExitCode.OK
-    candidates = [Candidate.parse(each["sdp"]) for each in events(capsys.readouterr().out)["candidate"]]
+    candidates = [Candidate.from_sdp(each["sdp"]) for each in events(capsys.readouterr().out)["candidate"]]
     assert {candidate.tcptype for candidate in candidates} == {None, "active", "passive"}
     assert {candidate.address for candidate in candidates} == {"203.0.113.7"}
 

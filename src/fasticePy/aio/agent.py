@@ -354,11 +354,11 @@ class Agent(FirstStream):
             return
         if self._runtime.driver is not None:
             self._runtime.driver.use_families(self._network.families)
+            if self._options.mdns != "off":
+                MdnsHub.shared().refresh()
         self._machine.addresses_changed(addresses, self._runtime.now())
 
     def _network_changed(self) -> None:
-        if self._options.mdns != "off":
-            MdnsHub.shared().refresh()
         self._read_addresses()
         self._runtime.wake()
 

@@ -129,11 +129,13 @@ class Stream:
         travelling on the old pair until the new generation has one. Raises ValueError for malformed credentials,
         StateError once the agent is closed, and what callables among the options raise.
         """
-        if self._runtime.driver is not None and not self._runtime.closed:
-            self._runtime.read_addresses()
-            self._addresses_read = True
-        self._machine.restart(self._runtime.now(), ufrag=ufrag, pwd=pwd, stream=self.index)
-        self._runtime.wake()
+        runtime = self._runtime
+        started = runtime.driver is not None and not runtime.closed
+        if started:
+            runtime.read_addresses()
+        self._machine.restart(runtime.now(), ufrag=ufrag, pwd=pwd, stream=self.index)
+        self._addresses_read = started
+        runtime.wake()
         return self.local_description
 
     # -- data ------------------------------------------------------------------------------------------------
