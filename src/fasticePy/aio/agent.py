@@ -315,7 +315,7 @@ class Agent(FirstStream):
         runtime.driver = Driver(
             self._machine,
             on_event=self._on_event,
-            on_data=self._take_data if len(self.streams) > 1 else self.streams[0].take_data,
+            on_data=self._take_data if options.streams > 1 else self.streams[0].take_data,
             on_writable=self._writable,
             resolver=self._resolver,
             # It opens its sockets when the first name is asked for or published, and not before: macOS asks the user
