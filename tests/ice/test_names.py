@@ -11,7 +11,7 @@ from ice_harness import ice_pair, scripted
 
 from fasticePy.ice import Candidate, Description, Limits, NeedAddresses, Timeouts
 from fasticePy.ice.candidate import UnsupportedCandidate
-from fasticePy.ice.engine import _fit
+from fasticePy.ice.pairing import _fit
 from fasticePy.ice.pair import LocalCandidate
 
 NAME = "6e1b7e2c-11aa-4f5e-9d2c-2f9a2c3d4e5f.local"

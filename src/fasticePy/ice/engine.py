@@ -9,29 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from fasticePy.ice.addresses import LocalAddress, is_link_local, is_loopback, parse_ip, scope_of
+from fasticePy.ice.addresses import LocalAddress, is_loopback, parse_ip
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.checklist import Checklist
 from fasticePy.ice.checks import Checker
 from fasticePy.ice.conclusion import TOO_LATE
-from fasticePy.ice.connections import Connection, Connections
+from fasticePy.ice.connections import Connections
 from fasticePy.ice.continuous import ContinuousSelector
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.description import Description
 from fasticePy.ice.events import CandidateGathered, IceState
 from fasticePy.ice.gathering import Gatherer
+from fasticePy.ice.inbound import InboundChecks
 from fasticePy.ice.nomination import make_policy
 from fasticePy.ice.pair import CandidatePair, LocalCandidate
+from fasticePy.ice.pairing import Pairing
 from fasticePy.ice.paths import Path
 from fasticePy.ice.remote import RemoteCandidates
 from fasticePy.ice.remote_names import RemoteNames
 from fasticePy.ice.renomination import Renomination, Verdict
-from fasticePy.ice.requests import InboundCheck, RequestHandler
+from fasticePy.ice.requests import InboundCheck
 from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.selection import Selector
 from fasticePy.ice.session import Generation, Session
 from fasticePy.ice.sockets import Base, Sockets
-from fasticePy.ice.tcp import TcpPairs, counterpart, fits
+from fasticePy.ice.tcp import TcpPairs
 from fasticePy.machine import Address, Timer
 from fasticePy.stun import Message
 from fasticePy.stun.uri import ServerUrl
@@ -58,22 +60,20 @@ class Engine:
 
     __slots__ = (
         "_checker",
-        "_early",
-        "_local_of",
         "_owner",
+        "_pairing",
         "_patience",
         "_patience_over",
-        "_requests",
         "checklist",
         "failure",
         "frozen",
         "gatherer",
         "generation",
+        "inbound",
         "names",
         "remotes",
         "selector",
         "session",
-        "strangers",
         "tcp",
     )
 
@@ -99,13 +99,12 @@ class Engine:
         checker.register(self.checklist, generation, self)
         self.selector = self._make_selector()
         self.tcp = TcpPairs(session, generation, connections, self.checklist, checker, self.selector, self)
-        self._requests = RequestHandler(session, generation)
-        self._early: dict[tuple[int, Address], InboundCheck] = {}
-        self._local_of: dict[int, LocalCandidate] = {}
+        self._pairing = Pairing(
+            session, generation, self.checklist, checker, self.selector, self.remotes, self.tcp
+        )
+        self.inbound = InboundChecks(session, generation)
         self._patience: Timer | None = None
         self._patience_over = False
-        self.strangers: dict[tuple[int, Address], InboundCheck] = {}
-        """Authenticated checks that are not the peer's, as far as we know its credentials."""
         self.failure = ""
         """Why it failed; empty as long as it did not."""
         self.frozen = False
@@ -122,7 +121,7 @@ class Engine:
     def continuous(self) -> bool:
         """Whether pairs are checked and selected for as long as the generation lives: by our own choice, or because
         renomination is in use, for which other pairs have to be there (draft-thatcher-tsvwg-renomination)."""
-        return self.session.options.nomination == "continuous" or self.generation.renomination.in_use
+        return self.selector.goes_on
 
     @property
     def state(self) -> IceState:
@@ -207,10 +206,9 @@ class Engine:
         self._patience = timers.schedule(now + self.session.options.timeouts.patience, self._lose_patience)
         for candidate in self.remotes.take_held():
             self.add_remote(candidate, now)
-        early, self._early = self._early, {}
-        for key, check in early.items():
-            if self._foreign(check):
-                self.session.paths.forget(key, self.generation)
+        for check in self.inbound.take_remembered():
+            if self.inbound.is_foreign(check):
+                self.session.paths.forget((check.socket, check.address), self.generation)
             else:
                 self._learn_from(check, now)
         self._checker.wake(now)
@@ -232,22 +230,19 @@ class Engine:
             return
         remote, learnt = taken
         if learnt is not None:
-            self._replace_learnt(learnt, remote)
+            self._pairing.replace_learnt(learnt, remote)
         for before, after in self.remotes.reveal():
-            self._replace_learnt(before, after)
+            self._pairing.replace_learnt(before, after)
         if parse_ip(remote.address) is None and remote.tcptype != "active":
             self.names.ask(remote, now)
             return
-        self._form_pairs(remote, self.remotes.hosts(remote), now)
+        self._pair_with(remote, self.remotes.hosts(remote), now)
         self._changed("the peer has candidates", now)
 
-    def _form_pairs(self, remote: Candidate, hosts: Sequence[str], now: float) -> None:
+    def _pair_with(self, remote: Candidate, hosts: Sequence[str], now: float) -> None:
         if remote.tcptype == "passive":
             self.gatherer.form_active(now)
-        for local in [*self._local_of.values(), *self.tcp.candidates]:
-            for host in hosts:
-                self._form_pair(local, remote, host, now)
-        self._checker.wake(now)
+        self._pairing.add_remote(remote, hosts, now)
 
     # -- what becomes of the peer's names (NamesObserver) ------------------------------------------------------------
 
@@ -261,8 +256,8 @@ class Engine:
         for host in hosts:
             learnt = self.remotes.resolved(candidate, host, now)
             if learnt is not None:
-                self._replace_learnt(learnt, candidate)
-        self._form_pairs(candidate, hosts, now)
+                self._pairing.replace_learnt(learnt, candidate)
+        self._pair_with(candidate, hosts, now)
         self._changed("a name of the peer is resolved", now)
 
     def name_failed(self, candidate: Candidate, reason: str, now: float) -> None:
@@ -281,12 +276,6 @@ class Engine:
         self._more_expected_changed(now)
         self._changed("the peer has no more candidates", now)
 
-    def _replace_learnt(self, learnt: Candidate, signalled: Candidate) -> None:
-        # RFC 8445 7.3.1.3, RFC 8838 11: pair, state and priority stay; type and foundation are the signalled ones
-        for pair in self.checklist.pairs:
-            if pair.remote is learnt:
-                pair.remote = signalled
-
     def role_switched(self, now: float) -> None:
         """The session has the other role: rank the pairs anew (RFC 8445 7.3.1.1)."""
         for pair in self.checklist.pairs:
@@ -299,51 +288,9 @@ class Engine:
 
     # -- pairs -----------------------------------------------------------------------------------------------------
 
-    def _form_pair(
-        self,
-        local: LocalCandidate,
-        remote: Candidate,
-        host: str,
-        now: float,
-        *,
-        heard: bool = False,
-        connection: Connection | None = None,
-    ) -> CandidatePair | None:
-        if not _fit(local, remote, host, connected=connection is not None):
-            return None
-        destination = (host + _scope(local, host), remote.port)
-        socket = local.socket if connection is None else connection.socket
-        if destination == local.base or self.checklist.find(socket, destination) is not None:
-            return None
-        if local.candidate.tcptype is not None and self.tcp.knows(local, destination):
-            return None
-        pair = CandidatePair(local, remote, destination, 0, self.generation.stream)
-        if connection is not None:
-            self.tcp.heard(pair, connection)
-        pair.update_priority(self.session.controlling)
-        # RFC 8445 8.1.2: this component is settled, unless the peer itself comes this way
-        settled = self.selector.components[pair.component].nominated is not None and not self.continuous
-        pair.retired = settled and not heard
-        checklists = self.session.checklists
-        dropped = checklists.add(self.checklist, pair, heard=heard)
-        if dropped is not None:
-            self.session.outbox.count("pair.over-limit")
-            self.session.record.add(
-                now, "pair", str(dropped), "dropped", f"more than {checklists.max_pairs} pairs"
-            )
-            self._checker.forget(dropped)
-            self.tcp.release(dropped, now)
-            if dropped is pair:
-                return None
-        self.session.record.add(now, "pair", str(pair), "formed", "a check came on it" if heard else "")
-        self._checker.loopback_only = self._checker.loopback_only and is_loopback(destination[0])
-        return pair
-
     def base_gone(self, base: Base, now: float) -> None:
         """See `GatheringObserver`."""
-        self._local_of.pop(base.socket, None)
-        self.tcp.base_gone(base)
-        for pair in [each for each in self.checklist.pairs if each.local_candidate.socket == base.socket]:
+        for pair in self._pairing.remove_base(base):
             self._lose_pair(pair, "the local address is gone", now)
         self.session.paths.drop_socket(base.socket)
 
@@ -383,15 +330,15 @@ class Engine:
         if not message.verify_fingerprint():  # RFC 8445 7.2.4: demanded in every check
             count("drop.request.fingerprint")
             return
-        if self._local_at(socket) is None:
+        if self._pairing.local_at(socket) is None:
             # nothing on this socket was ever given to the peer: whoever asks here only guesses
             count("drop.request.no-candidate")
             return
-        check, switch = self._requests.handle(message, socket, address)
+        check, switch = self.inbound.handle(message, socket, address)
         if check is None:
             return
         self.tcp.proven(socket, now)
-        if self._foreign(check):
+        if self.inbound.is_foreign(check):
             return
         if switch:
             self._owner.switch_role("the peer has our role and the larger tie-breaker, or the smaller", now)
@@ -401,55 +348,13 @@ class Engine:
             return
         self.path_returned(path, now)
         if self.generation.remote is None:
-            self._remember_early(check)
+            self.inbound.remember(check)
         elif not self.frozen:
             self._learn_from(check, now)
 
-    def _foreign(self, check: InboundCheck) -> bool:
-        # RFC 8445 7.3 has it answered, for the first half of USERNAME is ours. But our password came to somebody who
-        # is not this peer (another branch of a forked call, an earlier generation): that teaches us nothing.
-        remote = self.generation.remote
-        if remote is None or check.ufrag == remote.ufrag:
-            return False
-        self.session.outbox.count("drop.request.other-peer")
-        key = (check.socket, check.address)
-        if key in self.strangers or len(self.strangers) < self.session.options.limits.early_checks:
-            known = self.strangers.get(key)
-            if known is None or check.ufrag != known.ufrag or check.use_candidate:
-                self.strangers[key] = check
-        return True
-
-    def _remember_early(self, check: InboundCheck) -> None:
-        # RFC 8445 5.3: checks may be there before the answer is; what they teach waits for the credentials
-        key = (check.socket, check.address)
-        known = self._early.get(key)
-        if known is None and len(self._early) >= self.session.options.limits.early_checks:
-            self.session.outbox.count("drop.request.too-many-early")
-            return
-        self.session.outbox.count("request.early")
-        if known is None or check.use_candidate or not known.use_candidate:
-            self._early[key] = check
-
-    @property
-    def early_checks(self) -> int:
-        """Checks that came before the peer's credentials, by their sources."""
-        return len(self._early)
-
-    def heard_of(self, ufrag: str) -> bool:
-        """Whether a check came from somebody with this fragment, who is not the peer as far as we know."""
-        return any(check.ufrag == ufrag for check in self.strangers.values())
-
-    def take_over_checks(self, other: Engine) -> None:
-        """Checks that came for the same credentials of ours before the peer's were known."""
-        self._early.update(other.strangers)
-
     def _learn_from(self, check: InboundCheck, now: float) -> None:
         """RFC 8445 7.3.1.3 to 7.3.1.5."""
-        pair = (
-            self.checklist.find(check.socket, check.address)
-            or self.tcp.adopt(check.socket, now)
-            or self._learn_pair(check, now)
-        )
+        pair = self._pairing.of_check(check, now)
         if pair is None:
             return
         pair.requests_received += 1
@@ -489,23 +394,6 @@ class Engine:
         expiry = self.session.options.timeouts.consent_expiry
         return pair.consent_at is not None and now - pair.consent_at < expiry
 
-    def _learn_pair(self, check: InboundCheck, now: float) -> CandidatePair | None:
-        local = self._local_at(check.socket)
-        if local is None:
-            return None  # the connection has ended since
-        component, tcptype = local.candidate.component, counterpart(local.candidate)
-        host, port = check.address[0].partition("%")[0], check.address[1]
-        remote = self.remotes.find(component, (host, port), tcptype)
-        if remote is None:
-            remote = self.remotes.learn(component, check.address, check.priority, now, tcptype)
-        if remote is None:
-            return None
-        connection = self.tcp.connection_at(check.socket)
-        return self._form_pair(local, remote, host, now, heard=True, connection=connection)
-
-    def _local_at(self, socket: int) -> LocalCandidate | None:
-        return self._local_of.get(socket) or self.tcp.local_at(socket)
-
     def path_returned(self, path: Path, now: float) -> None:
         """A packet came on a path; it may have been silent."""
         if not path.silent:
@@ -534,23 +422,12 @@ class Engine:
         self.session.outbox.emit(
             CandidateGathered(at=now, candidate=candidate.candidate, stream=self.generation.stream)
         )
-        if candidate.socket in self._local_of:
-            return  # RFC 8445 6.1.2.4: a reflexive candidate is replaced by its base, which has its pairs already
         self.base_usable(candidate, now)
 
     def base_usable(self, local: LocalCandidate, now: float) -> None:
         """See `GatheringObserver`."""
-        if local.candidate.transport == "tcp":
-            if not self.tcp.add(local):
-                return
-        else:
-            self._local_of[local.socket] = local
-        # RFC 8445 7.3.1.3: those learnt from checks are paired with the local candidate that heard them only
-        for remote in self.remotes.signalled():
-            for host in self.remotes.hosts(remote):
-                self._form_pair(local, remote, host, now)
-        self._checker.wake(now)
-        self._changed("there is a local candidate", now)
+        if self._pairing.add_local(local, now):
+            self._changed("there is a local candidate", now)
 
     def gathering_ended(self, now: float) -> None:
         """See `GatheringObserver`."""
@@ -704,21 +581,3 @@ class Engine:
             if selection.selected is None and not any(self.checklist.open_pairs(component)):
                 self._fail(f"component {component}: no pair works and no check is left{why}", now)
                 return
-
-
-def _fit(local: LocalCandidate, remote: Candidate, host: str, *, connected: bool) -> bool:
-    # RFC 8445 6.1.2.2: same component, same family, and link-local only with link-local
-    if local.candidate.component != remote.component or local.candidate.transport != remote.transport:
-        return False
-    if remote.transport == "tcp" and not fits(local.candidate, remote, connected=connected):
-        return False
-    base = local.base[0]
-    if (":" in base) != (":" in host) or is_link_local(base) != is_link_local(host):
-        return False
-    if local.candidate.type == "relay" and parse_ip(remote.address) is None:
-        return False  # the server would learn what the name hides (draft-ietf-mmusic-mdns-ice-candidates 3.3.2)
-    return is_loopback(base) == is_loopback(host)
-
-
-def _scope(local: LocalCandidate, host: str) -> str:
-    return scope_of(local.base[0]) if is_link_local(host) else ""

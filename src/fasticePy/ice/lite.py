@@ -148,6 +148,11 @@ class LiteSelector(Selector):
 
     __slots__ = ()
 
+    @property
+    def goes_on(self) -> bool:
+        """Which pair carries data is the peer's choice."""
+        return False
+
     def peer_nominates(self, pair: CandidatePair, now: float) -> None:
         """USE-CANDIDATE makes the pair valid, and nominated (RFC 8445 7.3.2)."""
         self._make_valid(pair, now)

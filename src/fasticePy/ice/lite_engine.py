@@ -3,14 +3,9 @@ and, with a lite peer, those that follow from the candidates (RFC 8445 8.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
-
-from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.connections import Connection
 from fasticePy.ice.engine import Engine
 from fasticePy.ice.lite import LiteSelector, preference
-from fasticePy.ice.pair import CandidatePair, LocalCandidate
+from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.selection import Selector
 
 
@@ -21,28 +16,6 @@ class LiteEngine(Engine):
 
     def _make_selector(self) -> Selector:
         return LiteSelector(self.session, self.generation, self.checklist, self._checker, None, self)
-
-    @property
-    def continuous(self) -> bool:
-        """Which pair carries data is the peer's choice."""
-        return False
-
-    def _form_pairs(self, remote: Candidate, hosts: Sequence[str], now: float) -> None:
-        """What the peer signals makes no pairs."""
-
-    def _form_pair(
-        self,
-        local: LocalCandidate,
-        remote: Candidate,
-        host: str,
-        now: float,
-        *,
-        heard: bool = False,
-        connection: Connection | None = None,
-    ) -> CandidatePair | None:
-        if not heard:
-            return None
-        return super()._form_pair(local, remote, host, now, heard=True, connection=connection)
 
     def _check_back(self, pair: CandidatePair, now: float) -> None:
         pair.consent_at = now
@@ -57,9 +30,7 @@ class LiteEngine(Engine):
     def _pair_with_lite(self, now: float) -> None:
         """Both sides know all candidates, and nobody will check (RFC 8445 8.2)."""
         assert isinstance(self.selector, LiteSelector)
-        for local, remote in product(self._local_of.values(), self.remotes.all()):
-            for host in self.remotes.hosts(remote):
-                self._form_pair(local, remote, host, now, heard=True)
+        self._pairing.add_all(now)
         by_component: dict[int, list[CandidatePair]] = {}
         for pair in self.checklist.pairs:
             # 12.2: data may come on any of them, should the peer choose another one than we do

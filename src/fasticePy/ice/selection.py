@@ -96,6 +96,11 @@ class Selector:
         return all(selection.selected is not None for selection in self.components.values())
 
     @property
+    def goes_on(self) -> bool:
+        """Whether pairs are checked and nominated for as long as the generation lives."""
+        return self._session.options.nomination == "continuous" or self._generation.renomination.in_use
+
+    @property
     def any_selected(self) -> bool:
         """Whether some component has one."""
         return any(selection.selected is not None for selection in self.components.values())

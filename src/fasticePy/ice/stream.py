@@ -207,7 +207,7 @@ class Stream:
                 self.engine.set_remote(credentials, now, description)
             return
         restarting = generation.number > 0 and not self.engine.selector.any_selected
-        if restarting or self.engine.heard_of(credentials.ufrag):
+        if restarting or credentials.ufrag in self.engine.inbound.stranger_ufrags:
             # The messages of both sides have crossed: these credentials are the answer to ours, as checks that carry
             # both show, or those of a restart that waits for an answer. Ours are new in either case, and are told
             # once more. To answer with others each time would make two agents restart for ever.
@@ -221,7 +221,7 @@ class Stream:
         again = Generation(self.index, generation.number + 1, generation.local, generation.local_key)
         old = self.engine
         self._announce(again, now, reason)
-        self.engine.take_over_checks(old)
+        self.engine.inbound.take_over(old.inbound)
 
     def restart(self, now: float, ufrag: str | None, pwd: str | None, reason: str) -> None:
         """Begin a new generation. Raises StateError once the stream is closed."""
