@@ -1121,8 +1121,9 @@ class TestHostile:
         ours = Negotiation()
         for lines in texts:
             if answers:
-                ours.offer([US] + [None] * 20)
-                with suppress(ParseError):
+                with suppress(StateError):  # ICE was lost by an earlier answer: only a restart may follow
+                    ours.offer([US] + [None] * 20)
+                with suppress(ParseError, StateError):
                     ours.remote_answer("\n".join(lines) + "\nm=a 0 x" * 20)
                 ours.rollback()
                 continue
