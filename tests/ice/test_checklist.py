@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ice_harness import ice_pair, make_pair, scripted
 
 from fasticePy.ice import Candidate, CandidatePair, Limits, candidate_priority, pair_priority
-from fasticePy.ice.checklist import Checklist, ChecklistSet
+from fasticePy.ice.checklist import SIBLINGS_WAIT, Checklist, ChecklistSet
 
 
 def checklist_of(*pairs: CandidatePair) -> Checklist:
@@ -286,6 +286,22 @@ def test_a_frozen_pair_thaws_when_nobody_checks_its_foundation():
     assert states(second) == "1f 2f"  # 8445-33: a failure alone unfreezes nothing
     assert send(checklists) is second.pairs[1]
     assert states(second) == "1f 2p"
+
+
+def test_a_check_without_an_answer_holds_frozen_pairs_back_for_so_long_only():
+    """8445-23 would wait 39.5 s for its end, and by then the peer's own checks, which only ours let through a firewall,
+    have ended too."""
+    first, second = row("1"), row("1")
+    checklists = set_of(first, second)
+    checklists.start()
+    pair = checklists.next_check(10.0)
+    assert pair is first.pairs[0]
+    pair.state, pair.started_at = "in-progress", 10.0
+    assert checklists.next_check(10.0 + SIBLINGS_WAIT - 0.001) is None
+    assert checklists.next_thaw(10.0) == 10.0 + SIBLINGS_WAIT
+    assert checklists.next_check(10.0 + SIBLINGS_WAIT) is second.pairs[0]
+    second.pairs[0].state, second.pairs[0].started_at = "in-progress", 11.5
+    assert checklists.next_thaw(11.5) is None  # nothing is frozen
 
 
 def test_the_highest_priority_is_checked_first_of_equal_ones_the_lowest_component():
