@@ -13,7 +13,7 @@ from fasticePy.aio import AddressPolicy, Agent, IceServer, host_addresses, selec
 from fasticePy.aio.stream import Stream
 from fasticePy.errors import ParseError
 from fasticePy.ice import Candidate, Timeouts
-from fasticePy.ice.rewrite import Rewrite
+from fasticePy.ice.gathering.rewrite import Rewrite
 
 TURN = IceServer("turn:192.0.2.1", username="user", credential="secret")
 

@@ -34,7 +34,7 @@ from fasticePy.cli.signalling import (
 )
 from fasticePy.errors import ParseError
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.description import Description
+from fasticePy.ice.signalling.description import Description
 
 CANDIDATES = (
     Candidate.from_sdp("candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host"),

@@ -24,7 +24,7 @@ from fasticePy._native import crc, integrity
 from fasticePy.cli.capture import Analysis, read_capture
 from fasticePy.cli.capture.analysis import read_bytes
 from fasticePy.ice import Candidate, Description
-from fasticePy.ice.sdpfrag import FragmentReader
+from fasticePy.ice.signalling.sdpfrag import FragmentReader
 from fasticePy.stun import (
     Attribute,
     ChannelData,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ice_harness import ice_pair, make_pair, scripted
 
 from fasticePy.ice import Candidate, CandidatePair, Limits, candidate_priority, pair_priority
-from fasticePy.ice.checklist import SIBLINGS_WAIT, Checklist, ChecklistSet
+from fasticePy.ice.checking.checklist import SIBLINGS_WAIT, Checklist, ChecklistSet
 
 
 def checklist_of(*pairs: CandidatePair) -> Checklist:

@@ -21,7 +21,7 @@ from fasticePy.ice import (
 )
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.agent import IceAgent
-from fasticePy.ice.concealment import Concealment
+from fasticePy.ice.gathering.concealment import Concealment
 from fasticePy.machine import Outbox
 from fasticePy.sim import AgentNode, Simulation
 from fasticePy.stun.uri import parse_server_url

@@ -9,8 +9,8 @@ from ice_harness import Script, ice_pair, scripted
 from ice_servers import gathering, silent
 
 from fasticePy.ice import Candidate, Timeouts
-from fasticePy.ice.conclusion import Situation, conclude
-from fasticePy.ice.report import Report
+from fasticePy.ice.reporting.conclusion import Situation, conclude
+from fasticePy.ice.reporting.report import Report
 
 SHORT = Timeouts(patience=1.0)
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasticePy.errors import ParseError
-from fasticePy.ice import sdp
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.description import MAX_PACING_MS, Description
+from fasticePy.ice.signalling import sdp
+from fasticePy.ice.signalling.description import MAX_PACING_MS, Description
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 UFRAG = "8hhY"

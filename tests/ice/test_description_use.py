@@ -9,9 +9,9 @@ import pytest
 
 from fasticePy.ice import IceAgent, IceOptions, Pacer
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.description import Description
 from fasticePy.ice.events import NeedSocket
 from fasticePy.ice.options import Timeouts
+from fasticePy.ice.signalling.description import Description
 
 PWD = "asd88fgpdd777uzjYhagZg"
 Rng = Callable[[int], bytes]

@@ -15,10 +15,10 @@ from fasticePy.errors import StateError
 from fasticePy.ice import Candidate, Description, IceAgent, IceOptions, PairSelected, StateChanged
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import TYPE_PREFERENCES
-from fasticePy.ice.lite import one_per_host
-from fasticePy.ice.negotiation import Negotiation, SessionNews
-from fasticePy.ice.offer_lines import SessionLines
-from fasticePy.ice.stream_negotiation import Action
+from fasticePy.ice.selecting.lite_selector import one_per_host
+from fasticePy.ice.signalling.negotiation import Negotiation, SessionNews
+from fasticePy.ice.signalling.offer_lines import SessionLines
+from fasticePy.ice.signalling.stream_negotiation import Action
 from fasticePy.sim import AgentNode, Link
 from fasticePy.stun import MessageClass
 

@@ -11,7 +11,7 @@ from ice_harness import ice_pair, scripted
 
 from fasticePy.ice import Candidate, Description, Limits, NeedAddresses, Timeouts
 from fasticePy.ice.candidate import UnsupportedCandidate
-from fasticePy.ice.pairing import _fit
+from fasticePy.ice.checking.pairing import _fit
 from fasticePy.ice.pair import LocalCandidate
 
 NAME = "6e1b7e2c-11aa-4f5e-9d2c-2f9a2c3d4e5f.local"
@@ -277,7 +277,7 @@ def test_names_are_limited():
 
 
 def test_nothing_fails_while_a_name_is_looked_up():
-    """8838-19 in spirit: end-of-candidates does not mean that no pair will come."""
+    """8839-19 in spirit: end-of-candidates does not mean that no pair will come."""
     script = ready(timeouts=Timeouts(patience=1.0, resolution=5.0), controlling=True)
     add(script, named(script), None)
     script.sim.run_for(4)

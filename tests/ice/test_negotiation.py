@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from fasticePy.errors import ParseError, StateError
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.description import Description
-from fasticePy.ice.negotiation import Negotiation, SessionNews
-from fasticePy.ice.nomination_race import AnnouncedPair, RaceDecision
-from fasticePy.ice.offer_lines import SessionLines, StreamFacts
 from fasticePy.ice.pair import CandidatePair, LocalCandidate
-from fasticePy.ice.remote_session import MAX_STREAMS, RemoteStream, read_streams
-from fasticePy.ice.stream_negotiation import Action, Change, NegotiationError
+from fasticePy.ice.signalling.description import Description
+from fasticePy.ice.signalling.negotiation import Negotiation, SessionNews
+from fasticePy.ice.signalling.nomination_race import AnnouncedPair, RaceDecision
+from fasticePy.ice.signalling.offer_lines import SessionLines, StreamFacts
+from fasticePy.ice.signalling.remote_session import MAX_STREAMS, RemoteStream, read_streams
+from fasticePy.ice.signalling.stream_negotiation import Action, Change, NegotiationError
 
 PWD = "asd88fgpdd777uzjYhagZg"
 OTHER_PWD = "YH75Fviy6338Vbrhrlp8Yh"

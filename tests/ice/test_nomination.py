@@ -8,7 +8,7 @@ import pytest
 from ice_harness import HOST_PRIORITY, ice_pair, make_pair, scripted
 
 from fasticePy.ice import StateChanged, Timeouts
-from fasticePy.ice.nomination import Decision, FirstValidNomination, RegularNomination, make_policy
+from fasticePy.ice.selecting.nomination import Decision, FirstValidNomination, RegularNomination, make_policy
 from fasticePy.sim import Link
 from fasticePy.stun import Attribute, parse
 

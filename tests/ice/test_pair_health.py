@@ -11,7 +11,7 @@ from ice_harness import make_pair
 
 from fasticePy.ice import Candidate, CandidatePair
 from fasticePy.ice.pair import LocalCandidate
-from fasticePy.ice.pair_health import PairHealth, Strength, SwitchingLimits, next_check_at, warm
+from fasticePy.ice.selecting.pair_health import PairHealth, Strength, SwitchingLimits, next_check_at, warm
 
 NOW = 100.0
 LIMITS = SwitchingLimits()

@@ -18,7 +18,7 @@ from ice_harness import (
 
 from fasticePy.errors import StateError
 from fasticePy.ice import CandidatePair, Description, IceAgent, PairSelected
-from fasticePy.ice.renomination import DEPLOYED_ATTRIBUTE, Renomination, Verdict
+from fasticePy.ice.selecting.renomination import DEPLOYED_ATTRIBUTE, Renomination, Verdict
 from fasticePy.sim import AgentNode
 from fasticePy.stun import Attribute, Message
 

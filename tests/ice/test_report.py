@@ -10,7 +10,7 @@ from ice_harness import HOST_PRIORITY, ice_pair, scripted
 from ice_servers import error, gathering, silent
 
 from fasticePy.ice import Candidate, IceOptions, Limits, Report, Timeouts
-from fasticePy.ice.record import Record
+from fasticePy.ice.reporting.record import Record
 from fasticePy.stun import IntegrityKey
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasticePy.errors import ParseError
-from fasticePy.ice.rewrite import MAX_ADDRESSES, MAX_TEXT, Advertised, Rewrite, advertised
+from fasticePy.ice.gathering.rewrite import MAX_ADDRESSES, MAX_TEXT, Advertised, Rewrite, advertised
 
 PUBLIC = "203.0.113.7"
 PUBLIC6 = "2001:db8::7"

@@ -9,7 +9,7 @@ from ice_servers import gathering, honest
 
 from fasticePy.ice import PublishName
 from fasticePy.ice.addresses import LocalAddress
-from fasticePy.ice.rewrite import Rewrite
+from fasticePy.ice.gathering.rewrite import Rewrite
 
 PUBLIC = "203.0.113.7"
 SERVER = "stun:192.0.2.53"

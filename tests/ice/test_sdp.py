@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasticePy.errors import ParseError
-from fasticePy.ice import sdp
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.description import Description
-from fasticePy.ice.destination import (
+from fasticePy.ice.signalling import sdp
+from fasticePy.ice.signalling.description import Description
+from fasticePy.ice.signalling.destination import (
     LITE_TCP_DEFAULTS,
     connection_line,
     default_candidate,

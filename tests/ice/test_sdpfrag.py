@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasticePy.errors import ParseError
-from fasticePy.ice import sdpfrag
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.description import Description
-from fasticePy.ice.sdpfrag import FragmentNews, FragmentReader, FragmentStream, write_fragment
+from fasticePy.ice.signalling import sdpfrag
+from fasticePy.ice.signalling.description import Description
+from fasticePy.ice.signalling.sdpfrag import FragmentNews, FragmentReader, FragmentStream, write_fragment
 
 PWD = "asd88fgpdd777uzjYhagZg"
 OTHER_PWD = "YH75Fviy6338Vbrhrlp8Yh"

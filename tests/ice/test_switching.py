@@ -13,8 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ice_harness import make_pair
 
-from fasticePy.ice.pair_health import PairHealth, Strength, SwitchingLimits, next_check_at
-from fasticePy.ice.switching import ContinuousPolicy, SwitchDecision, SwitchReason, best_pair, better
+from fasticePy.ice.selecting.pair_health import PairHealth, Strength, SwitchingLimits, next_check_at
+from fasticePy.ice.selecting.switching import (
+    ContinuousPolicy,
+    SwitchDecision,
+    SwitchReason,
+    best_pair,
+    better,
+)
 
 NOW = 100.0
 LIMITS = SwitchingLimits()

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from ice_harness import IcePair, Script, ScriptedPeer, ice_pair, scripted
 
 from fasticePy.ice import Candidate, CandidatePair, IceAgent, IceOptions, Restarted
-from fasticePy.ice.connections import CONNECT_TIMEOUT, MAX_ATTEMPTS_PER_ADDRESS, PROOF_TIMEOUT
+from fasticePy.ice.checking.connections import CONNECT_TIMEOUT, MAX_ATTEMPTS_PER_ADDRESS, PROOF_TIMEOUT
+from fasticePy.ice.checking.tcp_pairs import CLOSE_DELAY, REOPEN_DELAYS
 from fasticePy.ice.events import CancelConnection, CandidateGathered, CloseSocket, NeedConnection, NeedSocket
 from fasticePy.ice.options import Limits, Timeouts
-from fasticePy.ice.tcp import CLOSE_DELAY, REOPEN_DELAYS
 from fasticePy.machine import Address
 from fasticePy.sim import Link, Simulation
 

@@ -22,7 +22,7 @@ from fasticePy.ice import (
     StateChanged,
     Timeouts,
 )
-from fasticePy.ice.checklist import Checklist, ChecklistSet
+from fasticePy.ice.checking.checklist import Checklist, ChecklistSet
 from fasticePy.ice.pair import LocalCandidate
 from fasticePy.stun import Attribute, parse
 from fasticePy.stun.uri import parse_server_url

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from fasticePy.aio.resolver import Lookup, Resolver
-from fasticePy.ice.rewrite import Rewrite
+from fasticePy.ice.gathering.rewrite import Rewrite
 from fasticePy.machine import Address
 
 _log = logging.getLogger("fasticePy.ice")

@@ -44,7 +44,7 @@ from fasticePy.ice import (
 )
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.agent import worst_state
-from fasticePy.ice.rewrite import Rewrite
+from fasticePy.ice.gathering.rewrite import Rewrite
 from fasticePy.machine import Address, Event
 
 KEPT_STATES = 64

@@ -12,7 +12,7 @@ from fasticePy.aio.servers import IceServer, ServerLike, as_servers
 from fasticePy.aio.udp_socket import check_ports
 from fasticePy.ice import Candidate, CandidateType, IceOptions, Timeouts
 from fasticePy.ice.candidate import TcpType
-from fasticePy.ice.rewrite import Rewrite
+from fasticePy.ice.gathering.rewrite import Rewrite
 
 Policy: TypeAlias = Literal["all", "relay"]
 MdnsMode: TypeAlias = Literal["resolve", "publish", "off"]

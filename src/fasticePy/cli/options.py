@@ -8,7 +8,7 @@ from typing import Any
 from fasticePy.aio import AddressPolicy
 from fasticePy.cli.command import UsageError
 from fasticePy.errors import ParseError
-from fasticePy.ice.rewrite import Rewrite
+from fasticePy.ice.gathering.rewrite import Rewrite
 from fasticePy.stun.uri import parse_server_url
 
 

@@ -22,10 +22,10 @@ from fasticePy.cli.output import host_port, print_json
 from fasticePy.cli.stdio import open_reader
 from fasticePy.errors import IceError, ParseError
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.description import Description
 from fasticePy.ice.events import ServerFinished
 from fasticePy.ice.options import Timeouts
 from fasticePy.ice.pair import CandidatePair
+from fasticePy.ice.signalling.description import Description
 
 FEATURES = ("restart", "lite", "trickle", "mdns", "tcp", "srflx", "ipv6", "consent", "timeouts", "stats")
 """What of the protocol's optional features is built; a harness leaves out the scenarios of the others."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fasticePy.cli.output import host_port, say
 from fasticePy.errors import IceError, ParseError
-from fasticePy.ice.description import Description
+from fasticePy.ice.signalling.description import Description
 
 BLOB_PREFIX = "ice1:"
 NOTE_LIMIT = 65536

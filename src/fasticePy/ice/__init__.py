@@ -5,8 +5,8 @@ from __future__ import annotations
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.agent import IceAgent
 from fasticePy.ice.candidate import Candidate, CandidateType, candidate_priority
+from fasticePy.ice.checking.pacing import Pacer
 from fasticePy.ice.credentials import Credentials
-from fasticePy.ice.description import Description
 from fasticePy.ice.events import (
     CancelConnection,
     CandidateGathered,
@@ -27,16 +27,16 @@ from fasticePy.ice.events import (
     StateChanged,
     WithdrawName,
 )
-from fasticePy.ice.negotiation import Negotiation, SessionNews
-from fasticePy.ice.nomination_race import NominationRace, RaceDecision
-from fasticePy.ice.offer_lines import SessionLines, StreamFacts, StreamLines
+from fasticePy.ice.gathering.rewrite import Rewrite
 from fasticePy.ice.options import IceOptions, Limits, Timeouts
-from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.pair import CandidatePair, pair_priority
-from fasticePy.ice.remote_session import RemoteStream, read_streams
-from fasticePy.ice.report import IceFailed, Report
-from fasticePy.ice.rewrite import Rewrite
-from fasticePy.ice.stream_negotiation import Action, Change, NegotiationError, NextStep, StreamNews
+from fasticePy.ice.reporting.report import IceFailed, Report
+from fasticePy.ice.signalling.description import Description
+from fasticePy.ice.signalling.negotiation import Negotiation, SessionNews
+from fasticePy.ice.signalling.nomination_race import NominationRace, RaceDecision
+from fasticePy.ice.signalling.offer_lines import SessionLines, StreamFacts, StreamLines
+from fasticePy.ice.signalling.remote_session import RemoteStream, read_streams
+from fasticePy.ice.signalling.stream_negotiation import Action, Change, NegotiationError, NextStep, StreamNews
 
 __all__ = [
     "Action",

@@ -6,27 +6,27 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from fasticePy.errors import StateError
-from fasticePy.ice import advertising
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.checks import Checker
-from fasticePy.ice.connections import Connection, Connections
+from fasticePy.ice.checking.checks import Checker
+from fasticePy.ice.checking.connections import Connection, Connections
+from fasticePy.ice.checking.pacing import Pacer
 from fasticePy.ice.credentials import Credentials
-from fasticePy.ice.description import DEFAULT_OPTIONS, Description
 from fasticePy.ice.events import GatheringState, IceState, Role, RoleChanged, Route
-from fasticePy.ice.lite import lite_options, one_per_host
-from fasticePy.ice.offer_lines import StreamFacts
+from fasticePy.ice.gathering import advertising
+from fasticePy.ice.gathering.resolution import Resolutions
+from fasticePy.ice.gathering.rewrite import Rewrite
+from fasticePy.ice.gathering.sockets import Base, Sockets
 from fasticePy.ice.options import IceOptions
-from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Path
-from fasticePy.ice.renomination import OPTIONS as RENOMINATION
-from fasticePy.ice.report import Report, make_report
-from fasticePy.ice.resolution import Resolutions
-from fasticePy.ice.rewrite import Rewrite
+from fasticePy.ice.reporting.report import Report, make_report
+from fasticePy.ice.reporting.stats import statistics
+from fasticePy.ice.selecting.lite_selector import lite_options, one_per_host
+from fasticePy.ice.selecting.renomination import OPTIONS as RENOMINATION
 from fasticePy.ice.session import Session
-from fasticePy.ice.sockets import Base, Sockets
-from fasticePy.ice.stats import statistics
+from fasticePy.ice.signalling.description import DEFAULT_OPTIONS, Description
+from fasticePy.ice.signalling.offer_lines import StreamFacts
 from fasticePy.ice.stream import Stream
 from fasticePy.machine import Address, Rng, RootMachine
 from fasticePy.stun import MAGIC_COOKIE, Message, MessageClass, Method, ParseError, parse
@@ -396,7 +396,9 @@ class IceAgent(RootMachine):
             candidates=tuple(found.candidate for found in engine.gatherer.candidates.all),
             options=DEFAULT_OPTIONS + (RENOMINATION if self.options.renomination else ()),
             lite=self.options.lite,
-            pacing_ms=None if self.options.lite else round(self.options.timeouts.pacing * 1000),  # RFC 8839 4.3.1
+            pacing_ms=None
+            if self.options.lite
+            else round(self.options.timeouts.pacing * 1000),  # RFC 8839 4.3.1
             complete=engine.gatherer.state == "complete",
         )
 

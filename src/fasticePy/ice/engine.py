@@ -11,29 +11,29 @@ from typing import Protocol
 
 from fasticePy.ice.addresses import LocalAddress, is_loopback, parse_ip
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.checklist import Checklist
-from fasticePy.ice.checks import Checker
-from fasticePy.ice.conclusion import TOO_LATE
-from fasticePy.ice.connections import Connections
-from fasticePy.ice.continuous import ContinuousSelector
+from fasticePy.ice.checking.checklist import Checklist
+from fasticePy.ice.checking.checks import Checker
+from fasticePy.ice.checking.connections import Connections
+from fasticePy.ice.checking.inbound import InboundChecks
+from fasticePy.ice.checking.pairing import Pairing
+from fasticePy.ice.checking.remote import RemoteCandidates
+from fasticePy.ice.checking.remote_names import RemoteNames
+from fasticePy.ice.checking.requests import InboundCheck
+from fasticePy.ice.checking.tcp_pairs import TcpPairs
 from fasticePy.ice.credentials import Credentials
-from fasticePy.ice.description import Description
 from fasticePy.ice.events import CandidateGathered, IceState
-from fasticePy.ice.gathering import Gatherer
-from fasticePy.ice.inbound import InboundChecks
-from fasticePy.ice.nomination import make_policy
+from fasticePy.ice.gathering.gatherer import Gatherer
+from fasticePy.ice.gathering.resolution import Resolutions
+from fasticePy.ice.gathering.sockets import Base, Sockets
 from fasticePy.ice.pair import CandidatePair, LocalCandidate
-from fasticePy.ice.pairing import Pairing
 from fasticePy.ice.paths import Path
-from fasticePy.ice.remote import RemoteCandidates
-from fasticePy.ice.remote_names import RemoteNames
-from fasticePy.ice.renomination import Renomination, Verdict
-from fasticePy.ice.requests import InboundCheck
-from fasticePy.ice.resolution import Resolutions
-from fasticePy.ice.selection import Selector
+from fasticePy.ice.reporting.conclusion import TOO_LATE
+from fasticePy.ice.selecting.continuous import ContinuousSelector
+from fasticePy.ice.selecting.nomination import make_policy
+from fasticePy.ice.selecting.renomination import Renomination, Verdict
+from fasticePy.ice.selecting.selector import Selector
 from fasticePy.ice.session import Generation, Session
-from fasticePy.ice.sockets import Base, Sockets
-from fasticePy.ice.tcp import TcpPairs
+from fasticePy.ice.signalling.description import Description
 from fasticePy.machine import Address, Timer
 from fasticePy.stun import Message
 from fasticePy.stun.uri import ServerUrl
@@ -387,7 +387,9 @@ class Engine:
     def _check_back(self, pair: CandidatePair, now: float) -> None:
         """The peer has checked this pair (RFC 8445 7.3.1.4)."""
         if pair.state == "succeeded" and not self._consents(pair, now):
-            pair.state = "waiting"  # it worked long ago: only a new answer allows to send on it (RFC 7675 5.1)
+            pair.state = (
+                "waiting"  # it worked long ago: only a new answer allows to send on it (RFC 7675 5.1)
+            )
         self._checker.trigger(pair, self.checklist, now)
 
     def _consents(self, pair: CandidatePair, now: float) -> bool:

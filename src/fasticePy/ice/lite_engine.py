@@ -4,9 +4,9 @@ and, with a lite peer, those that follow from the candidates (RFC 8445 8.2)."""
 from __future__ import annotations
 
 from fasticePy.ice.engine import Engine
-from fasticePy.ice.lite import LiteSelector, preference
 from fasticePy.ice.pair import CandidatePair
-from fasticePy.ice.selection import Selector
+from fasticePy.ice.selecting.lite_selector import LiteSelector, preference
+from fasticePy.ice.selecting.selector import Selector
 
 
 class LiteEngine(Engine):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fasticePy.ice.candidate import Candidate, CandidateType, TcpType
-from fasticePy.ice.rewrite import Rewrite
+from fasticePy.ice.gathering.rewrite import Rewrite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from fasticePy.machine import Address
 from fasticePy.stun.transaction import Transaction
 
 if TYPE_CHECKING:
-    from fasticePy.ice.connections import Connection
+    from fasticePy.ice.checking.connections import Connection
 
 PairState: TypeAlias = Literal["frozen", "waiting", "in-progress", "succeeded", "failed"]
 
@@ -107,7 +107,7 @@ class CandidatePair:
 
     @property
     def transport(self) -> str:
-        """"udp" or "tcp"."""
+        """ "udp" or "tcp"."""
         return self.local_candidate.candidate.transport
 
     @property
@@ -130,7 +130,9 @@ class CandidatePair:
     def cost(self) -> int:
         """What the networks of both sides cost, as far as they say so (see `LocalAddress`)."""
         theirs = dict(self.remote.extensions).get("network-cost", "0")
-        return self.local_candidate.cost + (min(int(theirs), 999) if theirs.isdecimal() and len(theirs) < 6 else 0)
+        return self.local_candidate.cost + (
+            min(int(theirs), 999) if theirs.isdecimal() and len(theirs) < 6 else 0
+        )
 
     @property
     def relayed(self) -> bool:

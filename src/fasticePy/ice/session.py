@@ -6,16 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fasticePy.ice.candidate import FoundationTable
-from fasticePy.ice.checklist import ChecklistSet
-from fasticePy.ice.concealment import Concealment
+from fasticePy.ice.checking.checklist import ChecklistSet
+from fasticePy.ice.checking.pacing import Pacer
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.events import Role
+from fasticePy.ice.gathering.concealment import Concealment
+from fasticePy.ice.gathering.rewrite import Rewrite
 from fasticePy.ice.options import IceOptions
-from fasticePy.ice.pacing import Pacer
 from fasticePy.ice.paths import Paths
-from fasticePy.ice.record import Record
-from fasticePy.ice.renomination import Renomination
-from fasticePy.ice.rewrite import Rewrite
+from fasticePy.ice.reporting.record import Record
+from fasticePy.ice.selecting.renomination import Renomination
 from fasticePy.machine import Address, Outbox, Rng
 from fasticePy.stun import IntegrityKey
 from fasticePy.stun.transaction import Transactions

@@ -13,18 +13,18 @@ from typing import NamedTuple, Protocol
 from fasticePy.errors import StateError
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.candidate import Candidate
-from fasticePy.ice.checks import Checker
-from fasticePy.ice.connections import Connections
+from fasticePy.ice.checking.checks import Checker
+from fasticePy.ice.checking.connections import Connections
+from fasticePy.ice.checking.remote_names import named_candidates
 from fasticePy.ice.credentials import Credentials
-from fasticePy.ice.description import Description
 from fasticePy.ice.engine import Engine
 from fasticePy.ice.events import IceState, Restarted, Route, StateChanged
+from fasticePy.ice.gathering.resolution import Resolutions
+from fasticePy.ice.gathering.sockets import Sockets
 from fasticePy.ice.lite_engine import LiteEngine
 from fasticePy.ice.pair import CandidatePair
-from fasticePy.ice.remote_names import named_candidates
-from fasticePy.ice.resolution import Resolutions
 from fasticePy.ice.session import Generation, Session
-from fasticePy.ice.sockets import Sockets
+from fasticePy.ice.signalling.description import Description
 from fasticePy.machine import Address, Timer
 from fasticePy.stun import Attribute, Message
 from fasticePy.stun.uri import ServerUrl
@@ -198,7 +198,9 @@ class Stream:
         """See `IceAgent`."""
         self._take_credentials(Credentials(ufrag, pwd), None, now)
 
-    def _take_credentials(self, credentials: Credentials, description: Description | None, now: float) -> None:
+    def _take_credentials(
+        self, credentials: Credentials, description: Description | None, now: float
+    ) -> None:
         generation = self.generation
         if self.state == "closed" or credentials == generation.remote:
             return
