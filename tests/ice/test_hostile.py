@@ -408,8 +408,8 @@ def test_an_error_is_not_sent_where_it_would_be_larger():
 
 
 def test_the_voice_hammer():
-    """Security 4d 4, RFC 8445 19.5.1: 150 candidates that are all one victim: a hundred pairs at most, checks on fifty of
-    them, one every Ta, and it ends. No data goes there, for no check was ever answered."""
+    """Security 4d 4, RFC 8445 19.5.1: 150 candidates that are all one victim: a hundred pairs at most, checks on
+    fifty of them, one every Ta, and it ends. No data goes there, for no check was ever answered."""
     script = scripted()
     victim = script.sim.network.add_host("192.0.2.200", name="victim")
     script.gather()

@@ -64,8 +64,8 @@ def test_nats_of_all_kinds(left, right, works, mirrored):
 
 def test_a_second_stream_opens_its_way_through_a_firewall_in_time():
     """A symmetric NAT on one side, on the other a firewall that lets only answers in, by address. The first stream
-    works on a peer-reflexive pair, whose foundation no pair of the second one has; were those frozen until the dead checks of
-    the first have ended, nothing of the second would leave the firewall before the other side had given up."""
+    works on a peer-reflexive pair, whose foundation no pair of the second one has; were those frozen until the dead
+    checks of the first have ended, nothing of the second would leave the firewall before the other side gives up."""
     run = Run(replace(topology(SYMMETRIC, Wall("address")), streams=2, components=2))
     run.start()
     run.sim.run_until(run.settled, 12)

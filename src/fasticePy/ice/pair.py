@@ -107,7 +107,7 @@ class CandidatePair:
 
     @property
     def transport(self) -> str:
-        """ "udp" or "tcp"."""
+        """What its packets travel by: udp or tcp."""
         return self.local_candidate.candidate.transport
 
     @property

@@ -1,6 +1,6 @@
 """One stream between offers and answers: what is remembered of it, and what follows (RFC 8839 4.2.5 to 4.4.3).
 
-People use `fasticePy.ice.signalling.negotiation`. Everything here is a function from a `StreamState` to the next one, so that an
+People use `fasticePy.ice.Negotiation`. Everything here is a function from a `StreamState` to the next one, so that an
 offer that fails leaves no trace (RFC 8839 4.4).
 """
 
