@@ -9,7 +9,7 @@ from ice_harness import ice_pair, scripted
 from ice_servers import gathering, honest
 from random_topology import Run, Side, Topology, Wall
 
-from fasticePy.ice import IceAgent, IceOptions, Timeouts
+from fasticePy.ice import IceAgent, IceOptions, Limits, Timeouts
 from fasticePy.sim import Link, Simulation
 from fasticePy.stun import Attribute, MessageBuilder, MessageClass, Method
 from fasticePy.stun.uri import parse_server_url
@@ -111,6 +111,33 @@ def test_an_address_that_comes_back_is_used_again():
     pair.connect(limit=20)
     assert pair.same_pair()
     assert len(pair.left.host.sockets) == 1
+
+
+def test_a_change_of_addresses_while_sockets_are_opened_opens_none_twice():
+    pair = ice_pair(left=("10.0.0.1", "10.0.1.1"))
+    pair.left.socket_delay = 0.2
+    pair.left.gather()
+    pair.sim.run_for(0.1)
+    pair.left.agent.addresses_changed([("10.0.0.1", 0), ("10.0.1.1", 0)], pair.sim.now)
+    pair.sim.run_for(1)
+    assert len(pair.left.host.sockets) == 2
+    assert len(pair.left.agent.local_candidates) == 2
+
+
+def test_a_nomination_that_came_too_early_is_not_pushed_out_by_plain_checks():
+    """The peer nominates before its credentials are here, and the table of early checks is full: the nomination was
+    answered, so it will not come again."""
+    script = scripted(controlling=False, limits=Limits(early_checks=3))
+    script.gather()
+    for socket in [script.peer.open() for _ in range(5)]:
+        script.peer.request(socket=socket)
+    script.peer.request(use_candidate=True)
+    script.settle()
+    script.peer.auto_answer = True
+    script.set_credentials()
+    script.sim.run_for(1)
+    assert len(script.agent.pairs) == 3
+    assert script.pair().nominated
 
 
 def test_a_server_that_sends_nonsense_before_its_answer():

@@ -46,7 +46,10 @@ class InboundChecks:
         known = self._early.get(key)
         if known is None and len(self._early) >= self._session.options.limits.early_checks:
             self._session.outbox.count("drop.request.too-many-early")
-            return
+            plain = next((each for each, kept in self._early.items() if not kept.use_candidate), None)
+            if not check.use_candidate or plain is None:
+                return
+            del self._early[plain]  # a nomination is answered, and so not said again
         self._session.outbox.count("request.early")
         if known is None or check.use_candidate or not known.use_candidate:
             self._early[key] = check

@@ -118,7 +118,7 @@ class Gatherer:
         if self._stopped or self.state == "new" or self._session.options.lite:
             return  # a lite agent adds no candidates without a restart (RFC 8839 4.4.1.3)
         self._addresses = list(addresses)
-        known = {base.local.host for base in self.bases}
+        known = {base.local.host for base in self.bases} | self._sockets.hosts_asked_for(self)
         self._add_addresses([local for local in addresses if local.host not in known], now, fresh=False)
         self._queries.refresh_all(now)
         self.progressed(now)

@@ -126,6 +126,10 @@ class Sockets:
         """Whether a socket that `user` asked for is still to come."""
         return any(request.user is user for request in self._requests.values())
 
+    def hosts_asked_for(self, user: SocketUser) -> set[str]:
+        """The addresses on which sockets for `user` are still to come."""
+        return {request.local.host for request in self._requests.values() if request.user is user}
+
     def release(self, user: SocketUser, now: float, base: Base | None = None) -> None:
         """`user` needs this socket, or all of its sockets, no more; what nobody uses is closed."""
         if base is None:
