@@ -68,9 +68,7 @@ class TwoAgents(RuleBasedStateMachine):
         limit=st.sampled_from([100, 5]),
         opening=st.sampled_from([None, 0.0, 0.02, 0.1, 0.5, 2.0, 2.0]),
     )
-    def begin(
-        self, seed, left, right, components, streams, continual, nomination, latency, limit, opening
-    ):
+    def begin(self, seed, left, right, components, streams, continual, nomination, latency, limit, opening):
         self.pair = ice_pair(
             seed=seed,
             left=ADDRESSES["left"],
@@ -352,7 +350,11 @@ class TwoAgents(RuleBasedStateMachine):
 
     def checklists_are_in_order(self):
         for node in self.nodes.values():
-            assert len(node.agent.pairs) <= node.agent.options.limits.pairs
+            limit = node.agent.options.limits.pairs
+            assert len(list(node.agent._session.checklists.pairs())) <= limit  # those that are checked
+            assert (
+                len(node.agent.pairs) <= limit * self.streams
+            )  # a failed stream keeps its own for the report
             for stream in node.agent.streams:
                 checklist = stream.engine.checklist
                 pairs = checklist.pairs
@@ -452,7 +454,9 @@ class TwoAgents(RuleBasedStateMachine):
             self.close(side)
             self.sim.run_for(0)
         self.a_closed_agent_is_silent()
-        assert all(not node.agent._paths and not node.agent._session.transactions for node in self.nodes.values())
+        assert all(
+            not node.agent._paths and not node.agent._session.transactions for node in self.nodes.values()
+        )
 
 
 TestTwoAgents = TwoAgents.TestCase
