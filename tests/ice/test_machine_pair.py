@@ -361,7 +361,7 @@ class TwoAgents(RuleBasedStateMachine):
                 assert len({pair.path for pair in pairs}) == len(pairs)
                 ranks = [pair.priority for pair in pairs]
                 assert ranks == sorted(ranks, reverse=True)
-                if stream.state in ("failed", "closed"):
+                if stream.engine.failure or stream.state == "closed":
                     continue
                 for pair in pairs:
                     if pair.nominating:
@@ -441,6 +441,8 @@ class TwoAgents(RuleBasedStateMachine):
         agents = [node.agent for node in self.nodes.values()]
         if any(agent.state in ("failed", "closed") for agent in agents):
             return
+        if any(stream.engine.failure for agent in agents for stream in agent.streams):
+            return  # a restart whose letters were under way for too long: the call goes on where it was
         if self.few_pairs:
             return  # so few that the right pair may have been pushed out by copies of checks
         assert sorted(agent.role for agent in agents) == ["controlled", "controlling"]
