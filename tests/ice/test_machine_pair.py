@@ -423,6 +423,21 @@ class TwoAgents(RuleBasedStateMachine):
         role."""
         if not hasattr(self, "pair"):
             return
+        self.heal()
+        agents = [node.agent for node in self.nodes.values()]
+        if any(agent.state in ("failed", "closed") for agent in agents):
+            return
+        if any(stream.engine.failure for agent in agents for stream in agent.streams):
+            return  # a restart whose letters were under way for too long: the call goes on where it was
+        if not self.few_pairs:  # so few that the right pair may have been pushed out by copies of checks
+            self.all_are_connected(agents)
+        for side in ("left", "right"):
+            self.close(side)
+            self.sim.run_for(0)
+        self.a_closed_agent_is_silent()
+        assert all(not agent._paths and not agent._session.transactions for agent in agents)
+
+    def heal(self):
         for side in ("left", "right"):
             host = self.nodes[side].host
             for address in ADDRESSES[side]:
@@ -438,13 +453,8 @@ class TwoAgents(RuleBasedStateMachine):
             self.sim.run_for(10)
         assert self.letters == {"left": [], "right": []}
         self.sim.run_for(100)
-        agents = [node.agent for node in self.nodes.values()]
-        if any(agent.state in ("failed", "closed") for agent in agents):
-            return
-        if any(stream.engine.failure for agent in agents for stream in agent.streams):
-            return  # a restart whose letters were under way for too long: the call goes on where it was
-        if self.few_pairs:
-            return  # so few that the right pair may have been pushed out by copies of checks
+
+    def all_are_connected(self, agents):
         assert sorted(agent.role for agent in agents) == ["controlled", "controlling"]
         assert [agent.state for agent in agents] == ["completed", "completed"]
         for stream in range(self.streams):
@@ -452,13 +462,6 @@ class TwoAgents(RuleBasedStateMachine):
                 left, right = (agent.selected_pair(component, stream) for agent in agents)
                 assert self.pair.left.address_of(left.socket) == right.destination
                 assert self.pair.right.address_of(right.socket) == left.destination
-        for side in ("left", "right"):
-            self.close(side)
-            self.sim.run_for(0)
-        self.a_closed_agent_is_silent()
-        assert all(
-            not node.agent._paths and not node.agent._session.transactions for node in self.nodes.values()
-        )
 
 
 TestTwoAgents = TwoAgents.TestCase
