@@ -140,6 +140,27 @@ def test_a_nomination_that_came_too_early_is_not_pushed_out_by_plain_checks():
     assert script.pair().nominated
 
 
+def test_a_pair_without_consent_is_not_offered_for_nomination():
+    """7675-1: we shall send nothing on it again. An answer would let the peer nominate it, and each side would use a
+    pair of its own for ever."""
+    script = scripted(controlling=False, timeouts=Timeouts(patience=1000.0))
+    second = script.peer.open()
+    script.meet(script.peer.candidate(), script.peer.candidate(second, local_preference=1))
+    for _ in range(2):
+        script.peer.answer(script.peer.next_check())
+        script.settle()
+    script.peer.auto_answer = lambda seen: seen.socket == second
+    script.sim.run_for(40)
+    assert script.pair().expired
+    id = script.peer.request(use_candidate=True)
+    script.settle()
+    assert script.peer.answer_to(id) is None
+    assert script.counted("drop.request.consent-expired") == 1
+    id = script.peer.request(socket=second, use_candidate=True)
+    script.sim.run_for(1)
+    assert script.peer.answer_to(id) is not None
+
+
 def test_a_server_that_sends_nonsense_before_its_answer():
     """What is no STUN on the socket that asks is nothing to the query; nor is it given to the application."""
     run = gathering("10.0.0.1")

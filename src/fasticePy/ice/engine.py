@@ -334,6 +334,11 @@ class Engine:
             # nothing on this socket was ever given to the peer: whoever asks here only guesses
             count("drop.request.no-candidate")
             return
+        known = self.checklist.find(socket, address)
+        if known is not None and known.expired:
+            # we shall send nothing on this pair again; an answer would let the peer nominate it
+            count("drop.request.consent-expired")
+            return
         check, switch = self.inbound.handle(message, socket, address)
         if check is None:
             return
