@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -214,10 +214,10 @@ class Agent(FirstStream):
             raise IceFailed(f"not connected after {timeout:g} s: {report.conclusion}", report)
         raise self._runtime.failure(self._machine.state_reason)
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coroutine[Any, Any, None]:
         """Close at once, and idempotently. All who wait are woken: `connect`, `gather` and `recv` raise
         IceFailed, the iterators end. Awaiting what it returns makes sure that the event loop, too, has let go
-        of every socket; in a callback simply call it."""
+        of every socket; in a callback simply call it. A task may be made of it, too."""
         runtime = self._runtime
         if not runtime.closed:
             runtime.closed = True

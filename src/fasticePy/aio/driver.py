@@ -12,9 +12,10 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, overload
 
 from fasticePy.aio.endpoint import MAX_PER_WAKE, in_words
 from fasticePy.aio.endpoint_transport import TransportEndpoint, open_endpoint
@@ -436,14 +437,43 @@ def _reason(error: Exception) -> str:
     return in_words(error) if isinstance(error, OSError) else str(error)
 
 
-class Closing(Awaitable[None]):
-    """What `Agent.close()` returns: awaiting it waits for the driver, and not awaiting it is fine."""
+class Closing(Coroutine[Any, Any, None]):
+    """What `Agent.close()` returns: awaiting it waits for the driver, as often as one likes, `asyncio.create_task` and
+    `asyncio.run` take it, and not awaiting it is fine."""
 
-    __slots__ = ("_driver",)
+    __slots__ = ("_driver", "_steps")
 
     def __init__(self, driver: Driver | None) -> None:
         self._driver = driver
+        self._steps: Generator[Any, Any, None] | None = None
 
-    def __await__(self) -> Generator[Any, None, None]:
+    def send(self, value: Any) -> Any:
+        """See `collections.abc.Coroutine`: for tasks."""
+        if self._steps is None:
+            self._steps = self.__await__()
+        return self._steps.send(value)
+
+    @overload
+    def throw(
+        self, kind: type[BaseException], value: object = ..., traceback: TracebackType | None = ..., /
+    ) -> Any: ...
+    @overload
+    def throw(
+        self, kind: BaseException, value: None = ..., traceback: TracebackType | None = ..., /
+    ) -> Any: ...
+    def throw(self, kind: Any, value: Any = None, traceback: TracebackType | None = None, /) -> Any:
+        """See `collections.abc.Coroutine`: for tasks that are cancelled."""
+        if self._steps is None:
+            self._steps = self.__await__()
+        if isinstance(kind, type):
+            kind = kind() if value is None else value
+        return self._steps.throw(kind)
+
+    def close(self) -> None:
+        """See `collections.abc.Coroutine`."""
+        if self._steps is not None:
+            self._steps.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
         if self._driver is not None:
             yield from self._driver.wait_closed().__await__()
