@@ -9,6 +9,20 @@ from typing import Any, Generic, ParamSpec, Protocol, overload
 P = ParamSpec("P")
 
 
+class HasCallbacks:
+    """The base of classes whose attributes that begin with `on_` are callbacks. One that does not exist is a mistake in
+    writing, which would otherwise show as a callback that is never called."""
+
+    _callbacks: dict[str, Callable[..., Any] | None] | None = None
+    """Those that were set; most objects have few or none."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name.startswith("on_") and not hasattr(type(self), name):
+            known = ", ".join(each for each in dir(type(self)) if each.startswith("on_"))
+            raise AttributeError(f"{type(self).__name__} has no {name}: its callbacks are {known}")
+        super().__setattr__(name, value)
+
+
 class Callback(Generic[P]):
     """A descriptor for such an attribute. A coroutine function is refused: nobody would await what it
     returns."""
@@ -21,16 +35,18 @@ class Callback(Generic[P]):
     @overload
     def __get__(self, instance: None, owner: type) -> Callback[P]: ...
     @overload
-    def __get__(self, instance: object, owner: type) -> Callable[P, object] | None: ...
-    def __get__(self, instance: object | None, owner: type) -> Callback[P] | Callable[P, object] | None:
+    def __get__(self, instance: HasCallbacks, owner: type) -> Callable[P, object] | None: ...
+    def __get__(self, instance: HasCallbacks | None, owner: type) -> Callback[P] | Callable[P, object] | None:
         if instance is None:
             return self
-        callback: Callable[P, object] | None = vars(instance).get(self._name)
-        return callback
+        callbacks = instance._callbacks
+        return None if callbacks is None else callbacks.get(self._name)
 
-    def __set__(self, instance: object, callback: Callable[P, object] | None) -> None:
+    def __set__(self, instance: HasCallbacks, callback: Callable[P, object] | None) -> None:
         check_callback(self._name, callback)
-        vars(instance)[self._name] = callback
+        if instance._callbacks is None:
+            instance._callbacks = {}
+        instance._callbacks[self._name] = callback
 
 
 class WithStreams(Protocol):

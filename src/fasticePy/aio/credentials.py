@@ -17,7 +17,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from types import TracebackType
 from typing import Any
 
-from fasticePy.aio.callbacks import Callback
+from fasticePy.aio.callbacks import Callback, HasCallbacks
 from fasticePy.aio.servers import IceServer
 from fasticePy.aio.waiting import Signal
 from fasticePy.errors import IceError
@@ -83,7 +83,7 @@ class Credential:
         return self.expires_at is not None and self.expires_at <= now
 
 
-class CredentialSource:
+class CredentialSource(HasCallbacks):
     """The credential of one `IceServer`, which has one (ValueError otherwise).
 
     A password costs nothing: no task and no timer. A function is asked at the first `get()`, and from then on before

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
 
-from fasticePy.aio.callbacks import FirstStreamCallback
+from fasticePy.aio.callbacks import FirstStreamCallback, HasCallbacks
 from fasticePy.aio.stream import Data, Stream
 from fasticePy.ice import Candidate, CandidatePair, Description, GatheringState
 
 
-class FirstStream:
+class FirstStream(HasCallbacks):
     """The base of `Agent`; `fasticePy.aio.Stream` describes each of these in full."""
 
     streams: tuple[Stream, ...]
@@ -30,8 +31,10 @@ class FirstStream:
     on_writable = FirstStreamCallback[[]]()
     """`on_writable()`: sending is worth another try after `send` gave False."""
 
-    def set_remote_description(self, description: Description | str) -> None:
-        """The peer's description: an object, SDP, or JSON. Raises ParseError for other text.
+    def set_remote_description(self, description: Description | str | Mapping[str, Any]) -> None:
+        """The peer's description: an object, SDP, JSON, or what JSON holds: a browser's RTCSessionDescriptionInit
+        (`type`, `sdp`) or what `Description.to_json` gives. Raises ParseError for other text and mappings, TypeError
+        for other things.
 
         Other credentials than before mean that the peer restarts ICE. Unless this is the answer to a restart of ours,
         we restart too: `on_restart` is called with the description to send back (RFC 8445 9)."""
@@ -42,10 +45,11 @@ class FirstStream:
         Raises ValueError when they are malformed."""
         self.streams[0].set_remote_credentials(ufrag, pwd)
 
-    def add_remote_candidate(self, candidate: Candidate | str | None) -> None:
-        """A candidate of the peer: an object, a candidate line, or JSON as browsers send it. None and empty
-        text say that there will be no more. In any order with everything else. Raises ParseError for text
-        that is none of these; what is well formed and cannot be used is recorded in the report."""
+    def add_remote_candidate(self, candidate: Candidate | str | Mapping[str, Any] | None) -> None:
+        """A candidate of the peer: an object, a candidate line, or a browser's RTCIceCandidateInit (`candidate`,
+        `usernameFragment`), as JSON or as a mapping. None and empty text say that there will be no more. In any order
+        with everything else. Raises ParseError for text and mappings that are none of these, TypeError for other
+        things; what is well formed and cannot be used is recorded in the report."""
         self.streams[0].add_remote_candidate(candidate)
 
     def restart(self, ufrag: str | None = None, pwd: str | None = None) -> Description:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
-from fasticePy.aio.callbacks import Callback, check_callback
+from fasticePy.aio.callbacks import Callback, HasCallbacks, check_callback
 from fasticePy.aio.inbox import Inbox
 from fasticePy.aio.runtime import Runtime, log
 from fasticePy.aio.waiting import Log, Signal
@@ -38,7 +38,7 @@ OVER = ("failed", "closed")
 """States in which no data comes any more."""
 
 
-class Stream:
+class Stream(HasCallbacks):
     """One data stream of an agent: `agent.streams[index]`. The agent itself offers the same for the first one.
 
     Callbacks run in the event loop, never inside the call that causes them, except `close()`; what they raise goes to
@@ -92,13 +92,19 @@ class Stream:
 
     # -- the peer --------------------------------------------------------------------------------------------
 
-    def set_remote_description(self, description: Description | str) -> None:
-        """The peer's description: an object, SDP, or JSON. Raises ParseError for other text.
+    def set_remote_description(self, description: Description | str | Mapping[str, Any]) -> None:
+        """The peer's description: an object, SDP, JSON, or what JSON holds: a browser's RTCSessionDescriptionInit
+        (`type`, `sdp`) or what `Description.to_json` gives. Raises ParseError for other text and mappings, TypeError
+        for other things.
 
         Other credentials than before mean that the peer restarts ICE. Unless this is the answer to a restart of ours,
         we restart too: `on_restart` is called with the description to send back (RFC 8445 9)."""
-        if isinstance(description, str):
+        if isinstance(description, str | Mapping):
             description = Description.parse(description)
+        elif not isinstance(description, Description):
+            raise TypeError(
+                f"a description is an object, text or a mapping, not {type(description).__name__}"
+            )
         self._machine.set_remote_description(description, self._runtime.now(), stream=self.index)
         self._runtime.wake()
 
@@ -108,17 +114,22 @@ class Stream:
         self._machine.set_remote_credentials(ufrag, pwd, self._runtime.now(), stream=self.index)
         self._runtime.wake()
 
-    def add_remote_candidate(self, candidate: Candidate | str | None) -> None:
-        """A candidate of the peer: an object, a candidate line, or JSON as browsers send it. None and empty
-        text say that there will be no more. In any order with everything else. Raises ParseError for text
-        that is none of these; what is well formed and cannot be used is recorded in the report."""
-        if isinstance(candidate, str):
+    def add_remote_candidate(self, candidate: Candidate | str | Mapping[str, Any] | None) -> None:
+        """A candidate of the peer: an object, a candidate line, or a browser's RTCIceCandidateInit (`candidate`,
+        `usernameFragment`), as JSON or as a mapping. None and empty text say that there will be no more. In any order
+        with everything else. Raises ParseError for text and mappings that are none of these, TypeError for other
+        things; what is well formed and cannot be used is recorded in the report."""
+        if isinstance(candidate, str | Mapping):
             try:
                 candidate = Candidate.parse(candidate, names=self._machine.options.resolve_names)
             except UnsupportedCandidate as error:  # RFC 8839 5.1: ignored, and the others used
                 self._machine.counters["drop.candidate.unsupported"] += 1
                 log.info("[%s] a candidate of the peer is ignored: %s", self._runtime.name, error)
                 return
+        elif candidate is not None and not isinstance(candidate, Candidate):
+            raise TypeError(
+                f"a candidate is an object, text, a mapping or None, not {type(candidate).__name__}"
+            )
         self._machine.add_remote_candidate(candidate, self._runtime.now(), stream=self.index)
         self._runtime.wake()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from fasticePy.errors import ParseError
 from fasticePy.ice import candidate_line
@@ -100,13 +102,15 @@ class Candidate:
         return _of_fields(cls, candidate_line.read_candidate(line, names=names))
 
     @classmethod
-    def parse(cls, text: str, *, names: bool = False) -> Candidate | None:
-        """Read what signalling carries: a candidate line, or W3C's RTCIceCandidateInit as JSON. For `names` see
-        `from_sdp`.
+    def parse(cls, text: str | Mapping[str, Any], *, names: bool = False) -> Candidate | None:
+        """Read what signalling carries: a candidate line, or W3C's RTCIceCandidateInit as JSON or as a mapping
+        (`candidate`, `usernameFragment`; `sdpMid` and others are left to the caller). For `names` see `from_sdp`.
 
         None means end-of-candidates: empty text, JSON `null`, an empty candidate, or `end-of-candidates`.
         Raises ParseError as `from_sdp` does.
         """
+        if not isinstance(text, str):
+            return cls._from_init(text, names)
         text = text.strip()
         if text.startswith("{") or text == "null":
             return cls._from_json(text, names)
@@ -122,8 +126,10 @@ class Candidate:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ParseError(f"candidate JSON: {error}") from None
-        if value is None:
-            return None
+        return None if value is None else cls._from_init(value, names)
+
+    @classmethod
+    def _from_init(cls, value: Mapping[str, Any], names: bool) -> Candidate | None:
         line = value.get("candidate")
         if not isinstance(line, str):
             raise ParseError("candidate JSON: no text under the key 'candidate'")

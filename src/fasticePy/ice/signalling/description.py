@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,13 +109,16 @@ class Description:
         )
 
     @classmethod
-    def parse(cls, text: str, *, mid: str | None = None) -> Description:
-        """Read SDP attribute lines, a whole SDP, our JSON, or JSON with an SDP under the key `sdp`.
+    def parse(cls, text: str | Mapping[str, Any], *, mid: str | None = None) -> Description:
+        """Read SDP attribute lines, a whole SDP, our JSON, or JSON with an SDP under the key `sdp`; of both kinds of
+        JSON also what `json.loads` makes of it.
 
         `mid` chooses the m= section of an SDP; without it the first one that uses ICE counts. Candidates of kinds
         that we do not know, and malformed ones, are left out and listed in `ignored`.
         Raises ParseError when it is none of these, or has no proper ufrag and pwd.
         """
+        if not isinstance(text, str):
+            return cls._from_mapping(text, mid)
         if text.lstrip().startswith("{"):
             return cls._from_json(text, mid)
         return cls.from_attributes(sdp.read_ice(text, mid))
@@ -142,6 +145,10 @@ class Description:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ParseError(f"description: not JSON: {error}") from None
+        return cls._from_mapping(value, mid)
+
+    @classmethod
+    def _from_mapping(cls, value: Mapping[str, Any], mid: str | None) -> Description:
         if "sdp" in value:
             return cls.from_attributes(sdp.read_ice(_typed(value, "sdp", str), mid))
         ufrag, pwd = _typed(value, "ufrag", str), _typed(value, "pwd", str)
@@ -157,7 +164,7 @@ class Description:
         return cls.from_attributes(ice)
 
 
-def _typed(value: dict[str, Any], key: str, kind: type, default: object = None) -> Any:
+def _typed(value: Mapping[str, Any], key: str, kind: type, default: object = None) -> Any:
     found = value.get(key, default)
     if type(found) is not kind:  # a bool is no int here
         problem = "missing" if found is None else f"of type {type(found).__name__}, not {kind.__name__}"
@@ -165,7 +172,7 @@ def _typed(value: dict[str, Any], key: str, kind: type, default: object = None) 
     return found
 
 
-def _texts(value: dict[str, Any], key: str) -> list[str]:
+def _texts(value: Mapping[str, Any], key: str) -> list[str]:
     found = value.get(key, [])
     if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
         raise ParseError(f"description: {key} is not a list of texts: {shown(str(found)[:100])}")
