@@ -1,4 +1,4 @@
-"""What applications hand in: candidates and descriptions in every shape that signalling has, and mistakes in writing."""
+"""What applications hand in: candidates and descriptions in every shape that signalling has, and mistakes."""
 
 from __future__ import annotations
 

@@ -42,6 +42,22 @@ async def until(condition: Callable[[], Any]) -> None:
         ({"tcp": "udp"}, ValueError, "tcp: udp"),
         ({"dscp": 64}, ValueError, "dscp"),
         ({"dscp": -1}, ValueError, "dscp"),
+        ({"dscp": "EF"}, TypeError, "dscp is a whole number"),
+        ({"controlling": "no"}, TypeError, "controlling is True or False, not 'no'"),
+        ({"controlling": None}, TypeError, "controlling is True or False"),
+        ({"lite": 1}, TypeError, "lite is True or False"),
+        ({"continual": "always"}, TypeError, "continual is True or False"),
+        ({"renomination": None}, TypeError, "renomination is True or False"),
+        ({"ipv4": "yes"}, TypeError, "ipv4 is True or False"),
+        ({"timeouts": {"patience": 5}}, TypeError, "timeouts is of type Timeouts or None"),
+        ({"candidate_types": "host"}, TypeError, r"as in \['host'\]"),
+        ({"candidate_types": []}, ValueError, "candidate_types is empty"),
+        ({"candidate_types": [1]}, ValueError, "candidate_types: 1"),
+        ({"local_candidate": "host"}, TypeError, "local_candidate is a function"),
+        ({"components": "2"}, TypeError, "components is a whole number"),
+        ({"components": True}, TypeError, "components is a whole number"),
+        ({"local_ufrag": 5, "local_pwd": "x" * 22}, TypeError, "local_ufrag is of type str"),
+        ({"max_addresses": None}, TypeError, "max_addresses is a whole number"),
         ({"streams": 0}, ValueError, "streams=0"),
         ({"max_addresses": 0}, ValueError, "max_addresses"),
         ({"advertise": "nonsense rule"}, ParseError, "rewrite rule"),
@@ -58,7 +74,7 @@ async def until(condition: Callable[[], Any]) -> None:
 )
 def test_options_that_do_not_go_together_say_what_to_change(options, error, match) -> None:
     with pytest.raises(error, match=match):
-        Agent(controlling=True, **options)
+        Agent(**{"controlling": True, **options})
 
 
 @pytest.mark.parametrize(

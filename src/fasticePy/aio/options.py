@@ -10,7 +10,7 @@ from fasticePy.aio.advertise import as_rules
 from fasticePy.aio.interfaces import MAX_ADDRESSES, AddressPolicy, AddressTest, Exposure, Ipv6Choice
 from fasticePy.aio.servers import IceServer, ServerLike, as_servers
 from fasticePy.aio.udp_socket import check_ports
-from fasticePy.ice import Candidate, CandidateType, IceOptions, Timeouts
+from fasticePy.ice import Candidate, CandidateType, IceOptions, Timeouts, checked
 from fasticePy.ice.candidate import TcpType
 from fasticePy.ice.gathering.rewrite import Rewrite
 
@@ -66,10 +66,15 @@ class AgentOptions:
 
     def __post_init__(self) -> None:
         check_ports(self.ports)
-        _one_of("policy", self.policy, get_args(Policy))
-        _one_of("mdns", self.mdns, get_args(MdnsMode))
-        if self.dscp is not None and not 0 <= self.dscp <= MAX_DSCP:
-            raise ValueError(f"dscp is 0 to {MAX_DSCP}, not {self.dscp}: without the two bits that ECN has")
+        checked.one_of("policy", self.policy, get_args(Policy))
+        checked.one_of("mdns", self.mdns, get_args(MdnsMode))
+        for name in ("controlling", "lite", "include_loopback", "ipv4"):
+            checked.flag(name, getattr(self, name))
+        checked.count("max_addresses", self.max_addresses, 1)
+        checked.instance("timeouts", self.timeouts, Timeouts, optional=True)
+        checked.function("local_candidate", self.local_candidate)
+        if self.dscp is not None:
+            checked.count("dscp", self.dscp, 0, MAX_DSCP, ", without the two bits that ECN has")
         set_ = object.__setattr__
         set_(self, "ice_servers", as_servers(self.servers))
         set_(self, "rules", as_rules(self.advertise))
@@ -114,9 +119,14 @@ class AgentOptions:
         )
 
     def _candidate_types(self) -> frozenset[CandidateType]:
+        if isinstance(self.candidate_types, str):
+            kind = self.candidate_types
+            raise TypeError(f"candidate_types takes several types, as in [{kind!r}], not the text {kind!r}")
         types = _ALL_TYPES if self.candidate_types is None else frozenset(self.candidate_types)
+        if not types:
+            raise ValueError("candidate_types is empty: there would be no candidate")
         if unknown := types - _ALL_TYPES:
-            raise ValueError(f"candidate_types: {', '.join(sorted(unknown))} cannot be gathered")
+            raise ValueError(f"candidate_types: {', '.join(sorted(map(str, unknown)))} cannot be gathered")
         if self.policy == "relay" or self.exposure == "relay":
             types &= {"relay"}
             if not types:
@@ -157,8 +167,3 @@ class AgentOptions:
             raise ValueError("a lite agent connects to nobody: of tcp it can have passive only")
         if self.nomination == "continuous" or self.renomination:
             raise ValueError("a lite agent nominates nothing anew: leave nomination and renomination out")
-
-
-def _one_of(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is one of {', '.join(choices)}, not {value!r}")

@@ -17,7 +17,7 @@ from fasticePy.ice.gathering import advertising
 from fasticePy.ice.gathering.resolution import Resolutions
 from fasticePy.ice.gathering.rewrite import Rewrite
 from fasticePy.ice.gathering.sockets import Base, Sockets
-from fasticePy.ice.options import IceOptions
+from fasticePy.ice.options import MAX_STREAMS, IceOptions
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Path
 from fasticePy.ice.reporting.report import Report, make_report
@@ -31,9 +31,6 @@ from fasticePy.ice.stream import Stream
 from fasticePy.machine import Address, Rng, RootMachine
 from fasticePy.stun import MAGIC_COOKIE, Message, MessageClass, Method, ParseError, parse
 from fasticePy.stun.uri import ServerUrl
-
-MAX_STREAMS = 64
-"""Streams of one session: each has sockets of its own."""
 
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 _WORST_FIRST: tuple[IceState, ...] = (
@@ -53,14 +50,10 @@ class IceAgent(RootMachine):
     `rng(n)` gives n random bytes; `pacer` is shared by all agents of a process (RFC 8445 14.2), and a private one is
     made when it is left out. Every `now` is in seconds of one monotonic clock. Inputs may come in any order: remote
     candidates before credentials, checks before the answer, data before nomination. Where a session has several
-    streams, `stream` says which one is meant. Raises ValueError for options that cannot be.
+    streams, `stream` says which one is meant. Raises ValueError for credentials in the options that cannot be.
     """
 
     def __init__(self, options: IceOptions, *, rng: Rng, pacer: Pacer | None = None) -> None:
-        if not 1 <= options.components <= 256:
-            raise ValueError(f"components={options.components}: 1 to 256 are possible (RFC 8445 5.1.2.1)")
-        if not 1 <= options.streams <= MAX_STREAMS:
-            raise ValueError(f"streams={options.streams}: 1 to {MAX_STREAMS} are possible")
         super().__init__()
         options = lite_options(options) if options.lite else options
         self.options = options

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal, get_args
 
+from fasticePy.ice import checked
 from fasticePy.ice.candidate import Candidate, CandidateType, TcpType
 from fasticePy.ice.gathering.rewrite import Rewrite
+
+MAX_COMPONENTS = 256
+"""Components of one stream (RFC 8445 5.1.2.1)."""
+MAX_STREAMS = 64
+"""Streams of one session: each has sockets of its own."""
+NOMINATIONS = ("regular", "fastest", "continuous")
+"""The policies of nomination."""
+
+_TYPES = ("host", "srflx", "relay")
+_MAY_BE_ZERO = ("patience", "nomination_direct", "nomination_relay")
+_AT_LEAST_ONE = ("pairs", "checks_per_address", "validated_addresses")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Times in seconds. The defaults sit inside those of browsers, so that we notice before they give up."""
+    """Times in seconds. The defaults sit inside those of browsers, so that we notice before they give up.
+
+    All are finite, and more than 0 but for `patience`, `nomination_direct` and `nomination_relay`, of which 0 means not
+    to wait. Raises ValueError for others, TypeError for what is no number.
+    """
 
     pacing: float = 0.05
     """Ta, the time between two new transactions (RFC 8445 14.2)."""
@@ -37,10 +53,18 @@ class Timeouts:
     nomination_relay: float = 1.0
     """The longest wait for a direct pair while only a relayed one is valid."""
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            checked.seconds(f"Timeouts.{each.name}", getattr(self, each.name), zero=each.name in _MAY_BE_ZERO)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a peer or a network can make the agent hold, at most."""
+    """What a peer or a network can make the agent hold, at most.
+
+    Whole numbers. 0 means none of them; of `pairs`, `checks_per_address` and `validated_addresses` there has to be one.
+    Raises ValueError for others, TypeError for what is no whole number.
+    """
 
     pairs: int = 100
     """Pairs in the checklists (RFC 8445 6.1.2.5)."""
@@ -68,10 +92,14 @@ class Limits:
     record: int = 512
     """Entries in the record of outcomes; the oldest go first."""
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            checked.count(f"Limits.{each.name}", getattr(self, each.name), int(each.name in _AT_LEAST_ONE))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IceOptions:
-    """How an `IceAgent` behaves."""
+    """How an `IceAgent` behaves. Raises ValueError or TypeError for what cannot be."""
 
     controlling: bool
     streams: int = 1
@@ -113,3 +141,21 @@ class IceOptions:
     limits: Limits = Limits()
     software: str | None = None
     """SOFTWARE in requests to STUN servers (RFC 8489 14.14); None leaves it out."""
+
+    def __post_init__(self) -> None:
+        for name in ("controlling", "lite", "resolve_names", "continual", "auto_restart", "renomination"):
+            checked.flag(name, getattr(self, name))
+        checked.count("components", self.components, 1, MAX_COMPONENTS, " (RFC 8445 5.1.2.1)")
+        checked.count("streams", self.streams, 1, MAX_STREAMS)
+        for name in ("local_ufrag", "local_pwd", "software"):
+            checked.instance(name, getattr(self, name), str, optional=True)
+        checked.kinds("candidate_types", self.candidate_types, _TYPES)
+        if self.tcp is not None:
+            checked.kinds("tcp", self.tcp, get_args(TcpType))
+        checked.function("local_candidate", self.local_candidate)
+        checked.one_of("mdns", self.mdns, ("resolve", "publish", "off"))
+        checked.one_of("nomination", self.nomination, NOMINATIONS)
+        checked.instance("timeouts", self.timeouts, Timeouts)
+        checked.instance("limits", self.limits, Limits)
+        for rule in self.advertise:
+            checked.instance("a rule of advertise", rule, Rewrite)
