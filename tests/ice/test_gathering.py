@@ -377,6 +377,16 @@ def test_all_at_once_ends_when_the_last_one_ends():
     assert [kind for kind, _ in run.found] == ["host", "srflx"]
 
 
+@pytest.mark.parametrize("patience", [0.1, 0.3, 0.5])
+def test_a_server_may_have_less_time_than_one_retransmission_takes(patience):
+    """Timeouts.gathering counts, not the RTO."""
+    run = gathering(nat=PUBLIC, timeouts=Timeouts(gathering=patience))
+    dead = run.server(silent, "192.0.2.1")
+    assert run.run("stun:192.0.2.1") == pytest.approx(patience, abs=0.02)
+    assert run.outcome("stun:192.0.2.1")["reason"] == f"no answer to 1 request in {patience:.1f} s"
+    assert len(dead.machine.requests) == 1
+
+
 def test_a_lost_request_is_repeated():
     run = gathering("10.0.0.1", nat=PUBLIC)
     run.real_server(SERVER)

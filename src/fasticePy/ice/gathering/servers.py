@@ -256,7 +256,7 @@ class ServerQueries:
         # RFC 8445 14.3 for the RTO. Silence is given up before the 39.5 s of RFC 8489: end-of-candidates has to
         # come while somebody still waits for it.
         rto = max(RTO, session.pacing * sum(each.transaction is not None for each in self.asks))
-        patience = max(session.options.timeouts.gathering, rto)
+        patience = session.options.timeouts.gathering
         sends = 1
         while sends < RC and rto * (2**sends - 1) < patience:
             sends += 1
@@ -304,7 +304,9 @@ class ServerQueries:
 
     def _timed_out(self, ask: Ask, transaction: Transaction, now: float) -> None:
         waited = now - transaction.started_at
-        self._ended(ask, f"no answer to {transaction.sends} requests in {waited:.1f} s", now)
+        sends = transaction.sends
+        text = "no answer to 1 request in" if sends == 1 else f"no answer to {sends} requests in"
+        self._ended(ask, f"{text} {waited:.1f} s", now)
 
     def _found(self, ask: Ask, mapped: Address, rtt: float | None, now: float) -> None:
         self._keep(ask, now)
