@@ -11,7 +11,7 @@ import pytest
 
 from fasticePy.aio import IceServer, SystemResolver
 from fasticePy.errors import ParseError
-from fasticePy.ice import ServerFinished
+from fasticePy.ice import IceFailed, ServerFinished
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that a port is closed")
 
@@ -188,13 +188,30 @@ def test_ports_come_from_the_range(run, agent) -> None:
         a, b = (agent(controlling=side, ports=range(port, port + 1)) for side in (True, False))
         await a.gather()
         assert a.local_candidates[0].port == port
-        await b.gather()
+        with pytest.raises(IceFailed, match=f"^no free port in {port}-{port} on 127.0.0.1") as failure:
+            await b.gather()
+        assert f"no free port in {port}-{port}" in failure.value.report.conclusion
         assert not b.local_candidates
         ((address, reason),) = b.report().sockets_failed
         assert f"{port}-{port}" in reason
         assert "127.0.0.1" in address
         await a.close()
         await b.close()
+
+    run(body())
+
+
+def test_a_port_range_that_is_exhausted_for_some_sockets_only(run, agent) -> None:
+    """The others do: gathering is no failure, and the report names the range."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    async def body() -> None:
+        async with agent(controlling=True, components=2, ports=range(port, port + 1)) as a:
+            await a.gather()
+            assert [candidate.port for candidate in a.local_candidates] == [port]
+            assert f"no free port in {port}-{port}" in str(a.report())
 
     run(body())
 

@@ -122,9 +122,18 @@ def test_port_range_exhausted():
     script.set_credentials()
     script.sim.run_for(2)
     assert failed(script) == (
-        "There is no local candidate (10.0.0.1:0: no free port in 40000-40001 on 10.0.0.1 (all 2 in use)): widen the "
-        "port range, or end what holds its ports."
+        "There is no local candidate: no free port in 40000-40001 on 10.0.0.1 (all 2 in use): widen the port range, or "
+        "end what holds its ports."
     )
+
+
+def test_port_range_exhausted_before_the_peer_has_said_anything():
+    """No signalling helps against that."""
+    script = scripted(timeouts=SHORT)
+    script.node.refuse_socket = lambda event: "no free port in 40000-40001 on 10.0.0.1 (all 2 in use)"
+    script.node.gather()
+    script.settle()
+    assert script.agent.report(1.0).conclusion.startswith("There is no local candidate: no free port in 40000-40001")
 
 
 def test_filters_left_nothing():

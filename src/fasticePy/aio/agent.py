@@ -45,6 +45,7 @@ from fasticePy.ice import (
 from fasticePy.ice.addresses import LocalAddress
 from fasticePy.ice.agent import worst_state
 from fasticePy.ice.gathering.rewrite import Rewrite
+from fasticePy.ice.reporting.conclusion import NO_PORT
 from fasticePy.machine import Address, Event
 
 KEPT_STATES = 64
@@ -189,13 +190,19 @@ class Agent(FirstStream):
         """Gather candidates, and return when that has ended. Optional: `connect()` begins it when nobody did,
         and each candidate is announced as it comes. Cancelling the wait does not stop the gathering.
 
-        Raises IceFailed when the agent is closed meanwhile, and what callables among the options raise.
+        Raises IceFailed when the agent is closed meanwhile, or when `ports` has no free port left for even one socket,
+        and what callables among the options raise.
         """
         self._start()
         runtime = self._runtime
         await runtime.changed.wait_for(lambda: runtime.closed or self.gathering_state == "complete")
         if self.gathering_state != "complete":
             raise IceFailed("the agent was closed before gathering ended", self.report())
+        if self._options.ports is not None and runtime.driver is not None and not runtime.driver.sockets:
+            report = self.report()
+            exhausted = dict.fromkeys(why for _, why in report.sockets_failed if NO_PORT in why)
+            if exhausted:
+                raise IceFailed("; ".join(exhausted), report)
 
     async def connect(self, timeout: float | None = None) -> CandidatePair:
         """Wait until data can travel on all components of all streams, and give the pair of the very first one.

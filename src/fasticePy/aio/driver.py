@@ -176,6 +176,11 @@ class Driver:
             return False
         return endpoint.send(data, address)
 
+    @property
+    def sockets(self) -> int:
+        """How many sockets, listeners and connections are open."""
+        return len(self._endpoints)
+
     def blocked(self, socket: int) -> bool:
         """Whether `send` has found no room in this socket, and `on_writable` will tell when there is some."""
         endpoint = self._endpoints.get(socket)

@@ -11,6 +11,7 @@ import sys
 
 from fasticePy.aio import errqueue
 from fasticePy.aio.sockaddr import SockAddr, from_sockaddr, to_sockaddr
+from fasticePy.ice.reporting.conclusion import NO_PORT
 from fasticePy.machine import Address
 
 BUFFER_SIZE = 512 * 1024
@@ -82,7 +83,7 @@ def _exhausted(host: str, ports: range, refused: int) -> str:
     why = (
         f"all {len(ports)} in use" if not refused else f"{len(ports) - refused} in use, {refused} not allowed"
     )
-    return f"no free port in {min(ports)}-{max(ports)}{steps} on {host} ({why})"
+    return f"{NO_PORT} {min(ports)}-{max(ports)}{steps} on {host} ({why})"
 
 
 def check_ports(ports: range | None) -> range | None:

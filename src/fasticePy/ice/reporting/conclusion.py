@@ -19,6 +19,8 @@ TOO_LATE = "came after ICE had failed"
 """Why a candidate was ignored that came too late."""
 STOOD_STILL = "stood still"
 """What consent says of a program that did not run its timers."""
+NO_PORT = "no free port in"
+"""What a driver's reason has in it when a port range is exhausted; the range follows."""
 ROLE_CONFLICTS = 3
 """So many answers 487 are no conflict that gets repaired."""
 
@@ -78,6 +80,15 @@ def _at_rest(s: Situation) -> str:
 # -- signalling --------------------------------------------------------------------------------------------------------
 
 
+def _no_ports(s: Situation) -> str:
+    """What no signalling can help against."""
+    reasons = [reason for _, reason in s.sockets_failed if NO_PORT in reason]
+    if s.local or not reasons:
+        return ""
+    what = "; ".join(dict.fromkeys(reasons))
+    return f"There is no local candidate: {what}: widen the port range, or end what holds its ports."
+
+
 def _no_description(s: Situation) -> str:
     if s.credentials_known:
         return ""
@@ -107,8 +118,6 @@ def _no_local(s: Situation) -> str:
     if s.local:
         return ""
     why = _because(s.servers, s.sockets_failed)
-    if any("no free port in" in reason for _, reason in s.sockets_failed):
-        return f"There is no local candidate{why}: widen the port range, or end what holds its ports."
     if not s.addresses_given:
         return (
             f"There is no local candidate{why}: interface and address filters have left no address of this host "
@@ -295,6 +304,7 @@ def _unanswered(s: Situation) -> str:
 
 _RULES: tuple[Callable[[Situation], str], ...] = (
     _at_rest,
+    _no_ports,
     _no_description,
     _own_description,
     _no_local,
