@@ -106,13 +106,14 @@ def test_the_state_is_completed_once_every_component_is_nominated():
 
 
 def test_the_controlling_agent_nominates_one_pair_of_each_component():
-    """8445-47: one USE-CANDIDATE pair per component."""
+    """8445-47: one USE-CANDIDATE pair per component, whose consent checks say so again."""
     script, first, second = two(controlling=True)
     script.peer.auto_answer = True
     script.sim.run_until(lambda: script.agent.state == "completed")
     assert {seen.socket for seen in script.peer.requests if seen.use_candidate} == {first, second}
     script.sim.run_for(10)
-    assert sum(seen.use_candidate for seen in script.peer.requests) == 2
+    paths = {(seen.source, seen.socket) for seen in script.peer.requests if seen.use_candidate}
+    assert len(paths) == 2
 
 
 def test_an_unreachable_component_fails_the_session():

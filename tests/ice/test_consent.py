@@ -98,7 +98,7 @@ def test_a_consent_check_is_an_ordinary_check_sent_once():
         )
         assert message.get(Attribute.PRIORITY)
         assert check.controlling
-        assert not check.use_candidate
+        assert check.use_candidate  # of the nominated pair: said again, should the peer have missed it
 
 
 def test_a_thousand_intervals_are_between_four_and_six_seconds_and_random():

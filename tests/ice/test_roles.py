@@ -325,3 +325,20 @@ def test_a_conflict_costs_little():
     times = usual.connect(), conflict.connect()
     assert times[1] - times[0] < 0.2
     assert len(requests_of(conflict.sim)) - len(requests_of(usual.sim)) <= 3
+
+
+def test_two_nominations_around_a_change_of_roles_end_on_one_pair():
+    """Both sides have nominated another pair within a second, each while it was controlling: the one that controls in
+    the end says its nomination again with its consent checks, and is followed."""
+    pair = ice_pair(left=("10.0.0.1", "10.1.0.1"), right=("10.0.0.2", "10.1.0.2"))
+    pair.connect()
+    right = pair.right.agent
+    other = next(each for each in right.pairs if each is not right.selected_pair() and each.state == "succeeded")
+    selector = right.streams[0].engine.selector
+    selector.components[1].nominated.nominated = False
+    selector.components[1].nominated = None
+    selector._nominate(other, pair.sim.now)
+    selector.update(1, pair.sim.now)
+    assert not pair.same_pair()
+    pair.sim.run_for(12)
+    assert pair.same_pair()

@@ -137,7 +137,9 @@ class ConsentMonitor:
             self.path.silent = True
             self._observer.path_silent(self.path, now)
         if now >= self._next_check:
-            self._checks.send(now)  # RFC 7675 5.1: sent once; an answer to any outstanding one renews
+            # RFC 7675 5.1: sent once; an answer to any outstanding one renews. It says the nomination again: should
+            # the peer have taken another pair for the final one (roles that changed, a lost check), it follows now.
+            self._checks.send(now, nominating=self.pair.nominated)
             self._next_check = now + self._interval()
         if now >= self._doubt_at:
             self._doubt(now)
@@ -156,7 +158,7 @@ class ConsentMonitor:
                 now, "consent", str(self.pair), "in doubt", f"no authenticated answer for {waited:.1f} s"
             )
         self._session.outbox.count("consent.doubted")
-        self._checks.send(now, sends=DOUBT_SENDS)
+        self._checks.send(now, sends=DOUBT_SENDS, nominating=self.pair.nominated)
 
     def _renewed(self, now: float) -> None:
         self._doubt_reserved = False
