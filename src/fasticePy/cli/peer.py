@@ -27,12 +27,27 @@ from fasticePy.ice.options import Timeouts
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.signalling.description import Description
 
-FEATURES = ("restart", "lite", "trickle", "mdns", "tcp", "srflx", "ipv6", "consent", "timeouts", "stats")
+FEATURES = (
+    "restart",
+    "lite",
+    "trickle",
+    "mdns",
+    "tcp",
+    "srflx",
+    "ipv6",
+    "consent",
+    "timeouts",
+    "stats",
+    "renomination",
+    "continual",
+    "auto_restart",
+)
 """What of the protocol's optional features is built; a harness leaves out the scenarios of the others."""
 
 ECHO = b"echo:"
 _NETWORKS = ("udp4", "udp6", "tcp4", "tcp6")
 _CANDIDATE_TYPES = ("host", "srflx", "relay")
+_SWITCHES = ("lite", "continual", "auto_restart", "renomination")
 
 
 class CommandError(Exception):
@@ -123,8 +138,10 @@ class Peer:
 
     def _remote(self, agent: Agent, command: Mapping[str, Any]) -> None:
         ufrag, pwd = _text(command, "ufrag"), _text(command, "pwd")
-        if command.get("lite"):
-            description = Description(ufrag=ufrag, pwd=pwd, options=("trickle",), lite=True, pacing_ms=None)
+        options, lite = _options(command), bool(command.get("lite"))
+        if lite or options is not None:
+            named = ("trickle",) if options is None else options
+            description = Description(ufrag=ufrag, pwd=pwd, options=named, lite=lite, pacing_ms=None)
             agent.set_remote_description(description)
         else:
             agent.set_remote_credentials(ufrag, pwd)
@@ -145,6 +162,12 @@ class Peer:
     def _restart(self, agent: Agent, command: Mapping[str, Any]) -> None:
         agent.restart(command.get("ufrag"), command.get("pwd"))
 
+    def _renominate(self, agent: Agent, command: Mapping[str, Any]) -> None:
+        others = [pair for pair in agent.pairs if pair.valid and pair is not agent.selected]
+        if not others:
+            raise CommandError("no other pair works")
+        agent.select(others[0])
+
     def _stats(self, agent: Agent, command: Mapping[str, Any]) -> None:
         pair = agent.selected
         self._emit(
@@ -162,13 +185,21 @@ class Peer:
         "remote_gathering_done": _remote_gathering_done,
         "send": _send,
         "restart": _restart,
+        "renominate": _renominate,
         "stats": _stats,
     }
 
     # -- events
 
     def _local(self, description: Description) -> None:
-        self._emit({"event": "local", "ufrag": description.ufrag, "pwd": description.pwd})
+        self._emit(
+            {
+                "event": "local",
+                "ufrag": description.ufrag,
+                "pwd": description.pwd,
+                "options": list(description.options),
+            }
+        )
 
     def _restarted(self, description: Description) -> None:
         self._servers.clear()
@@ -224,8 +255,9 @@ def agent_options(command: Mapping[str, Any]) -> dict[str, Any]:
         "include_loopback": bool(command.get("include_loopback", False)),
         "candidate_types": _choice(command, "candidate_types", _CANDIDATE_TYPES, _CANDIDATE_TYPES),
         "mdns": _mdns(command.get("mdns")),
-        **{name: bool(command.get(name, False)) for name in ("lite", "continual", "auto_restart")},
+        **{name: bool(command.get(name, False)) for name in _SWITCHES},
         "timeouts": timeouts(command.get("timeouts") or {}),
+        "nomination": str(command.get("nomination") or "regular"),
         **_networks(command),
     }
     optional = {"interfaces": "interfaces", "ips": "addresses", "ufrag": "local_ufrag", "pwd": "local_pwd"}
@@ -327,6 +359,16 @@ def _choice(
     if not isinstance(chosen, list | tuple) or not all(name in known for name in chosen):
         raise CommandError(f"bad {key} {chosen!r}")
     return frozenset(chosen)
+
+
+def _options(command: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The other side's ICE options; None when they are not told."""
+    options = command.get("options")
+    if options is None:
+        return None
+    if not isinstance(options, list | tuple) or not all(isinstance(name, str) for name in options):
+        raise CommandError(f"bad options {options!r}")
+    return tuple(options)
 
 
 def _text(command: Mapping[str, Any], key: str) -> str:

@@ -149,12 +149,15 @@ class Peer:
             print(f"{time.time():.3f} {self.name} {arrow} {line}", file=sys.stderr, flush=True)
 
 
-def link(source: Peer, target: Peer, *, lite: bool = False) -> None:
+def link(source: Peer, target: Peer, *, lite: bool = False, candidates: bool = True) -> None:
     """Hand what `source` prints, so far and from now on, to `target`. `lite` tells whether `source` is lite."""
 
     def hand_over(event: Event) -> None:
         if event["event"] == "local":
-            target.send("remote", ufrag=event["ufrag"], pwd=event["pwd"], lite=lite)
+            options = {"options": event["options"]} if "options" in event else {}
+            target.send("remote", ufrag=event["ufrag"], pwd=event["pwd"], lite=lite, **options)
+        elif event["event"] == "candidate" and not candidates:
+            pass
         elif event["event"] == "candidate":
             target.send("remote_candidate", sdp=event["sdp"])
         elif event["event"] == "gathering_done":
@@ -186,7 +189,7 @@ class Servers:
     username: str = ""
     password: str = ""
     ip6: str = "::1"
-    """IPv6 address of the `ipv6` scenario; pion never gathers ::1."""
+    """IPv6 address of the `ipv6` and `renomination` scenarios; pion never gathers ::1."""
 
 
 @dataclass
@@ -197,6 +200,8 @@ class Setup:
     b: dict[str, Any]
     needs_a: set[str] = field(default_factory=set)
     needs_b: set[str] = field(default_factory=set)
+    tell_b: bool = True
+    """Whether B gets the candidates of A."""
 
     def need(self, *features: str) -> None:
         """Both sides must have these."""
@@ -262,6 +267,20 @@ def _mdns_only(setup: Setup, servers: Servers) -> None:
         side["include_loopback"] = False  # no name hides those addresses
 
 
+def _mdns_resolve(setup: Setup, servers: Servers) -> None:
+    """B is told no candidate of A: only A can begin, so it has to find what the names of B stand for."""
+    _mdns_only(setup, servers)
+    setup.tell_b = False
+
+
+def _renomination(setup: Setup, servers: Servers) -> None:
+    """Two pairs, one of each family, and A nominates the other one afterwards."""
+    setup.need("ipv6", "renomination")
+    for side in (setup.a, setup.b):
+        side.update(network_types=["udp4", "udp6"], ips=["127.0.0.1", servers.ip6], renomination=True)
+    setup.a["nomination"] = "continuous"
+
+
 def _ipv6(setup: Setup, servers: Servers) -> None:
     setup.need("ipv6")
     for side in (setup.a, setup.b):
@@ -305,6 +324,8 @@ _CHANGES: dict[str, Callable[[Setup, Servers], None]] = {
     "tcp": _tcp,
     "mdns": _mdns,
     "mdns_only": _mdns_only,
+    "mdns_resolve": _mdns_resolve,
+    "renomination": _renomination,
     "ipv6": _ipv6,
     "srflx": _srflx,
     "relay": _relay("turn"),
@@ -348,8 +369,8 @@ def _play(name: str, a: Peer, b: Peer, setup: Setup) -> str:
     took = time.monotonic() - begun
     ping(a, b, "one")
     _check_selected(name, a)
-    for restart in _RESTARTS.get(name, ()):
-        restart(a, b)
+    for further in _AFTERWARDS.get(name, ()):
+        further(a, b)
     if name == "consent":
         return _play_consent(a, b)
     codes = (a.close(), b.close())
@@ -374,7 +395,7 @@ def _link_both(name: str, a: Peer, b: Peer, setup: Setup) -> float:
         return time.monotonic()
     begun = time.monotonic()
     with a.lock, b.lock:
-        link(a, b, lite=bool(setup.a.get("lite")))
+        link(a, b, lite=bool(setup.a.get("lite")), candidates=setup.tell_b)
         link(b, a, lite=bool(setup.b.get("lite")))
     return begun
 
@@ -450,10 +471,40 @@ def _play_restart_stream(a: Peer, b: Peer) -> None:
             raise ScenarioError(f"{peer.name}: data does not travel on a pair of the new generation")
 
 
-_RESTARTS: dict[str, Sequence[Callable[[Peer, Peer], None]]] = {
+def _play_renomination(a: Peer, b: Peer) -> None:
+    """A nominates another pair three times, and data follows, at both sides on the same pair."""
+    for number in range(3):
+        before = [_ports(peer) for peer in (a, b)]
+        refused = len(a.events("error"))
+        a.send("renominate")
+
+        def moved(before: Sequence[tuple[str, ...]] = before) -> bool:
+            return all(_ports(peer) != old for peer, old in zip((a, b), before, strict=True))
+
+        end = time.monotonic() + 5
+        while not moved():
+            if time.monotonic() > end:
+                raise ScenarioError(f"another pair at both sides not seen; {a.events('error')[-1:]}")
+            time.sleep(0.05)
+            if len(a.events("error")) > refused:  # the other pair is still being checked
+                refused += 1
+                a.send("renominate")
+        if sorted(_ports(a)) != sorted(_ports(b)):
+            raise ScenarioError(f"A selected {a.events('selected')[-1]}, B {b.events('selected')[-1]}")
+        ping(a, b, f"renominated-{number}")
+
+
+def _ports(peer: Peer) -> tuple[str, ...]:
+    """The ports of the pair selected last."""
+    event = peer.events("selected")[-1]
+    return tuple(event[side].split()[5] for side in ("local", "remote"))
+
+
+_AFTERWARDS: dict[str, Sequence[Callable[[Peer, Peer], None]]] = {
     "restart": (_play_restart, _play_restart),
     "restart_media": (_play_restart_media,),
     "restart_stream": (_play_restart_stream,),
+    "renomination": (_play_renomination,),
 }
 
 

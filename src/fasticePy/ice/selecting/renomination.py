@@ -87,7 +87,11 @@ class Renomination:
 
     def judge(self, component: int, number: int | None, *, early: bool) -> Verdict:
         """What a nomination with this number means; `early`: it came before the peer's options were known."""
-        if not self.in_use or (number is None and early and component not in self._accepted):
+        if not self.in_use:
+            return Verdict.REGULAR
+        # pion numbers only what it nominates later; the draft wants a number from the first on
+        first_may_lack_it = early or not self._standard
+        if number is None and first_may_lack_it and component not in self._accepted:
             return Verdict.REGULAR
         if number is None or not self.accepts(component, number):
             return Verdict.IGNORED
