@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fasticePy.aio.agent import Agent, StateEntry
+from fasticePy.aio.agent import Agent
 from fasticePy.aio.credentials import Credential, CredentialError, CredentialSource
 from fasticePy.aio.dns import DnsError, DnsResolver, RecordResolver
 from fasticePy.aio.endpoint import Endpoint, EndpointHandler, UdpEndpoint
@@ -14,6 +14,7 @@ from fasticePy.aio.servers import IceServer
 from fasticePy.aio.stream import Stream
 from fasticePy.aio.udp_socket import open_udp_socket
 from fasticePy.aio.watch import NetworkWatcher, Subscription
+from fasticePy.ice import StateEntry
 
 __all__ = [
     "AddressPolicy",

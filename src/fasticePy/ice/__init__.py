@@ -25,6 +25,7 @@ from fasticePy.ice.events import (
     Route,
     ServerFinished,
     StateChanged,
+    StateEntry,
     WithdrawName,
 )
 from fasticePy.ice.gathering.rewrite import Rewrite
@@ -79,6 +80,7 @@ __all__ = [
     "SessionLines",
     "SessionNews",
     "StateChanged",
+    "StateEntry",
     "StreamFacts",
     "StreamLines",
     "StreamNews",

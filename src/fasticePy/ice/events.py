@@ -7,7 +7,7 @@ also where an mDNS name stands for them in everything that others see.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.credentials import Credentials
@@ -18,6 +18,15 @@ IceState: TypeAlias = Literal["new", "checking", "connected", "completed", "disc
 """The states of W3C's RTCIceTransport."""
 GatheringState: TypeAlias = Literal["new", "gathering", "complete"]
 Role: TypeAlias = Literal["controlling", "controlled"]
+
+
+class StateEntry(NamedTuple):
+    """A state that an agent or a stream has been in."""
+
+    at: float
+    """When it began, in seconds of the agent's clock: `time.monotonic()` with `fasticePy.Agent`."""
+    state: IceState
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from fasticePy.errors import StateError
 from fasticePy.ice.addresses import LocalAddress
@@ -18,7 +18,7 @@ from fasticePy.ice.checking.connections import Connections
 from fasticePy.ice.checking.remote_names import named_candidates
 from fasticePy.ice.credentials import Credentials
 from fasticePy.ice.engine import Engine
-from fasticePy.ice.events import IceState, Restarted, Route, StateChanged
+from fasticePy.ice.events import IceState, Restarted, Route, StateChanged, StateEntry
 from fasticePy.ice.gathering.resolution import Resolutions
 from fasticePy.ice.gathering.sockets import Sockets
 from fasticePy.ice.lite_engine import LiteEngine
@@ -42,14 +42,6 @@ MAX_AUTO_RESTARTS = 8
 
 STATES_KEPT = 64
 """The states of a stream that are remembered, the latest ones."""
-
-
-class StateTold(NamedTuple):
-    """A state as it was told."""
-
-    at: float
-    state: IceState
-    reason: str
 
 
 class StreamOwner(Protocol):
@@ -113,7 +105,7 @@ class Stream:
         self._auto_restart: Timer | None = None
         self._restarts = 0
         self._dead = False
-        self.told: list[StateTold] = []
+        self.told: list[StateEntry] = []
         """The latest states."""
         self.state: IceState = "new"
         self.state_reason = "created"
@@ -361,7 +353,7 @@ class Stream:
     def _set_state(self, state: IceState, reason: str, now: float) -> None:
         self.state = state
         self.state_reason = reason
-        self.told.append(StateTold(now, state, reason))
+        self.told.append(StateEntry(now, state, reason))
         del self.told[:-STATES_KEPT]
         self._session.record.add(now, "agent", "state", state, reason)
         self._session.outbox.emit(StateChanged(at=now, state=state, reason=reason, stream=self.index))

@@ -12,14 +12,14 @@ from fasticePy.errors import IceError
 from fasticePy.ice.addresses import address_text
 from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.engine import Engine
-from fasticePy.ice.events import GatheringState, IceState, Role
+from fasticePy.ice.events import GatheringState, IceState, Role, StateEntry
 from fasticePy.ice.gathering.servers import ServerResult
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Path
 from fasticePy.ice.reporting.conclusion import Situation, conclude
 from fasticePy.ice.reporting.record import Entry
 from fasticePy.ice.session import Session
-from fasticePy.ice.stream import StateTold, Stream
+from fasticePy.ice.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class StreamReport:
     """The generation whose pairs carry data until the latest one has some."""
     state: IceState
     reason: str
-    states: tuple[StateTold, ...]
+    states: tuple[StateEntry, ...]
     """The latest states, each with its time and reason."""
     selected: tuple[str | None, ...]
     """The pair that carries the data of each component."""
@@ -94,7 +94,7 @@ class Report:
     gathering: GatheringState
     conclusion: str
     """One sentence: the cause, and what to change. With several streams, that of the one which is worst off."""
-    states: tuple[StateTold, ...]
+    states: tuple[StateEntry, ...]
     """The latest states of all streams, oldest first: time, state and reason of each."""
     streams: tuple[StreamReport, ...]
     local_candidates: tuple[str, ...]
@@ -132,7 +132,7 @@ class Report:
             ]
         )
 
-    def _state_line(self, told: StateTold) -> str:
+    def _state_line(self, told: StateEntry) -> str:
         return f"{_ago(self.at - told.at)}  {told.state}: {told.reason}"
 
     def _pair_line(self, pair: PairReport, several: bool) -> str:
