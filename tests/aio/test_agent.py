@@ -525,7 +525,13 @@ def test_statistics_have_the_names_of_w3c(run, pair) -> None:
     async def body() -> None:
         p = await pair().connect()
         stats = p.a.get_stats()
-        assert stats["transport"]["selectedCandidatePairId"] in stats
+        pair_stats = stats[stats["transport"]["selectedCandidatePairId"]]
+        now = time.time() * 1000
+        assert {now - 1000 < entry["timestamp"] <= now for entry in stats.values()} == {True}
+        assert now - 10_000 < pair_stats["lastPacketReceivedTimestamp"] <= pair_stats["timestamp"]
+        waiting = Agent(controlling=True)
+        waiting.add_remote_candidate("candidate:1 1 udp 1 192.0.2.1 9 typ host")
+        assert all(entry["timestamp"] > now - 1000 for entry in waiting.get_stats().values())
         assert "closed" not in str(p.a.report())
         await p.close()
 

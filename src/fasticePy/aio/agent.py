@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from fasticePy.aio.advertise import NamesInRules
 from fasticePy.aio.callbacks import Callback
@@ -40,6 +41,7 @@ from fasticePy.ice import (
     Role,
     ServerFinished,
     StateChanged,
+    StateEntry,
     Timeouts,
 )
 from fasticePy.ice.addresses import LocalAddress
@@ -52,16 +54,8 @@ KEPT_STATES = 64
 """State changes kept, in `state_history` and for a reader of `states()` that does not keep up."""
 
 _pacer = Pacer()  # RFC 8445 14.2: what paces transactions is shared by all agents of the process
+_TIMESTAMPS = frozenset({"timestamp", "lastPacketReceivedTimestamp"})
 _UP = ("connected", "completed")
-
-
-class StateEntry(NamedTuple):
-    """A state that the agent has been in."""
-
-    at: float
-    """When it began, in seconds of `time.monotonic()`."""
-    state: IceState
-    reason: str
 
 
 class Agent(FirstStream):
@@ -288,8 +282,16 @@ class Agent(FirstStream):
         return self._runtime.report()
 
     def get_stats(self) -> dict[str, dict[str, Any]]:
-        """Statistics by the names of W3C webrtc-stats."""
-        return self._machine.stats(self._runtime.now())
+        """Statistics by the names of W3C webrtc-stats. Timestamps are milliseconds since 1970, as there; all other times
+        of an agent (`Report`, `StateEntry`, `Event.at`) are seconds of `time.monotonic()`."""
+        now = self._runtime.now()
+        stats = self._machine.stats(now)
+        began = time.time() - now  # taken anew each time: somebody may have set the clock
+        for entry in stats.values():
+            for name in _TIMESTAMPS & entry.keys():
+                if entry[name] is not None:
+                    entry[name] = (began + entry[name]) * 1000
+        return stats
 
     def __repr__(self) -> str:
         return f"<fasticePy.Agent {self._runtime.name} {self.role} {self.state}>"

@@ -1,8 +1,9 @@
 """Statistics by the names of W3C webrtc-stats (RTCIceCandidateStats, RTCIceCandidatePairStats, RTCTransportStats).
 
 What an ICE agent knows is there. Sent data is not: it goes from the application to the socket past the machine, which
-only says where to. Times are seconds of the agent's clock. Requests and responses count consent checks too, as one
-transaction each; `totalRoundTripTime` adds up what was measured: nothing for a check that was sent more than once.
+only says where to. Timestamps are seconds of the agent's clock, of which `fasticePy.Agent` makes W3C's milliseconds
+since 1970. Requests and responses count consent checks too, as one transaction each; `totalRoundTripTime` adds up what
+was measured: nothing for a check that was sent more than once.
 """
 
 from __future__ import annotations
