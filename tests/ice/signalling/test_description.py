@@ -18,7 +18,7 @@ from fasticePy.ice.candidate import Candidate
 from fasticePy.ice.signalling import sdp
 from fasticePy.ice.signalling.description import MAX_PACING_MS, Description
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 UFRAG = "8hhY"
 PWD = "asd88fgpdd777uzjYhagZg"
 HOST = "candidate:1 1 udp 2130706431 10.0.1.1 8998 typ host"

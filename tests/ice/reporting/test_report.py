@@ -9,7 +9,7 @@ import pytest
 from ice_harness import HOST_PRIORITY, ice_pair, scripted
 from ice_servers import error, gathering, silent
 
-from fasticePy.ice import Candidate, IceOptions, Limits, Report, Timeouts
+from fasticePy.ice import Candidate, IceOptions, Limits, Report, StateEntry, Timeouts
 from fasticePy.ice.reporting.record import Record
 from fasticePy.stun import IntegrityKey
 
@@ -314,3 +314,12 @@ def test_a_flood_of_one_kind_leaves_the_other(flood, kept):
     assert [entry.name for entry in entries if entry.subject == flood] == [str(n) for n in range(990, 1000)]
     assert list(entries) == sorted(entries, key=lambda entry: entry.at)
     assert record.dropped == 995
+
+
+def test_one_type_of_state_entry():
+    """What `Agent.state_history` has and what a report has are told by the same class."""
+    pair = ice_pair()
+    pair.connect()
+    states = pair.left.agent.report(pair.sim.now).states
+    assert {type(entry) for entry in states} == {StateEntry}
+    assert states[0]._fields == ("at", "state", "reason")
