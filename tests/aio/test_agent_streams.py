@@ -53,6 +53,109 @@ def test_each_stream_has_a_path_and_data_of_its_own(run, agent) -> None:
     run(body())
 
 
+def test_a_stream_that_comes_in_the_middle_of_a_session(run, agent) -> None:
+    """8839-23: it gathers and connects, and data of each stream comes where it belongs."""
+
+    async def body() -> None:
+        a, b = await connected(agent)
+        one, other = a.add_stream(), b.add_stream()
+        assert (one, one.index) == (a.streams[-1], 1)
+        assert a.state == "new"  # of several streams, that of the one which is worst off
+        for mine, theirs in ((one, other), (other, one)):
+            mine.on_candidate = theirs.add_remote_candidate
+            theirs.set_remote_credentials(mine.local_description.ufrag, mine.local_description.pwd)
+        await asyncio.gather(a.gather(), b.gather())
+        await asyncio.gather(a.connect(10), b.connect(10))
+        one.send(b"new")
+        a.send(b"old")
+        assert (await b.recv(), await other.recv()) == (b"old", b"new")
+        await a.close()
+        await b.close()
+        with pytest.raises(StateError):
+            a.add_stream()
+
+    run(body())
+
+
+def test_streams_that_are_there_before_gathering_begins(run, agent) -> None:
+    async def body() -> None:
+        a, b = (agent(controlling=side) for side in (True, False))
+        a.add_stream()
+        b.add_stream()
+        introduce(a, b)
+        await asyncio.gather(a.connect(10), b.connect(10))
+        for stream in a.streams:
+            stream.send(b"%d" % stream.index)
+        assert [await stream.recv() for stream in b.streams] == [b"0", b"1"]
+        await a.close()
+        await b.close()
+
+    run(body())
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_stream_that_is_closed(run, agent, gone) -> None:
+    """8839-23: its sockets are closed and its readers woken; the others go on, and wait for it no more."""
+
+    async def body() -> None:
+        a, b = await connected(agent, streams=2)
+        left = 1 - gone
+        reading = asyncio.ensure_future(a.streams[gone].recv())
+        await asyncio.sleep(0)
+        a.close_stream(a.streams[gone])
+        b.close_stream(gone)
+        with pytest.raises(IceFailed):
+            await reading
+        assert a.streams[gone].state == "closed"
+        assert a.state in ("connected", "completed")
+        assert a.gathering_state == "complete"
+        assert (await a.connect(1)).stream == left
+        a.streams[left].send(b"still here")
+        assert await b.streams[left].recv() == b"still here"
+        with pytest.raises(IceFailed):
+            a.streams[gone].send(b"x")
+        for wrong in (2, -1, b.streams[gone]):
+            with pytest.raises(ValueError, match="is no stream of"):
+                a.close_stream(wrong)
+        await a.close()
+        await b.close()
+
+    run(body())
+
+
+def test_a_stream_that_is_closed_while_it_gathers_holds_nobody_up(run, agent, stun_server) -> None:
+    async def body() -> None:
+        server = stun_server(silent=True)
+        a = agent(controlling=True, streams=2, servers=[server.url])
+        gathering = asyncio.ensure_future(a.gather())
+        await server.asked.wait()
+        a.close_stream(0)
+        a.close_stream(1)
+        a.close_stream(1)
+        await a.close()
+        with pytest.raises(IceFailed):
+            await gathering
+        await server.close()
+
+    run(body())
+
+
+def test_facts_for_negotiation(run, agent) -> None:
+    async def body() -> None:
+        a, b = await connected(agent, streams=2)
+        for stream in a.streams:
+            facts = stream.facts(mid="m", transport="udp")
+            assert facts.description == stream.local_description
+            assert facts.mid == "m"
+            assert facts.controlling
+        assert a.facts() == a.streams[0].facts()
+        assert not b.facts().controlling
+        await a.close()
+        await b.close()
+
+    run(body())
+
+
 def test_what_the_agent_offers_is_the_first_stream(run, agent) -> None:
     async def body() -> None:
         a, b = await connected(agent, streams=2)

@@ -74,7 +74,7 @@ class Agent(FirstStream):
       does not even that.
     - `mdns`: "resolve" asks the link for names in the peer's candidates, "publish" also hides our addresses behind
       such names, "off" does neither. `resolve_names` looks up other host names in the peer's candidates, by DNS.
-    - `advertise`: what to signal in place of local addresses that a NAT maps one to one, as `fasticePy.ice.Rewrite`
+    - `advertise`: what to signal in place of local addresses that a NAT maps one to one, as `fasticePy.Rewrite`
       rules or their text (`"10.0.0.0/8=203.0.113.7"`). Host names in them are looked up before gathering begins.
     - `local_candidate`: a function that sees each of our candidates before the peer does, and gives it back, a changed
       one, or None to leave it out.
@@ -199,7 +199,8 @@ class Agent(FirstStream):
                 raise IceFailed("; ".join(exhausted), report)
 
     async def connect(self, timeout: float | None = None) -> CandidatePair:
-        """Wait until data can travel on all components of all streams, and give the pair of the very first one.
+        """Wait until data can travel on all components of all streams, and give the pair of the very first one that is
+        not closed.
 
         Raises IceFailed, with a report of what was tried, when ICE fails, when the agent is closed, or after
         `timeout` seconds; after a timeout the agent goes on, and `connect` may be called again.
@@ -208,8 +209,10 @@ class Agent(FirstStream):
         in_time = await self._runtime.changed.wait_for(
             lambda: self.state in _UP or self.state in OVER, timeout
         )
-        if self.state in _UP and (pair := self.selected) is not None:
-            return pair
+        if self.state in _UP:
+            open_streams = (stream for stream in self.streams if stream.state != "closed")
+            if (pair := next(open_streams).selected) is not None:
+                return pair
         if not in_time:
             report = self.report()
             raise IceFailed(f"not connected after {timeout:g} s: {report.conclusion}", report)
@@ -244,6 +247,35 @@ class Agent(FirstStream):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    # -- streams ---------------------------------------------------------------------------------------------
+
+    def add_stream(self) -> Stream:
+        """One more stream, as an offer adds it in the middle of a session (RFC 8839 4.4.3): the last of `streams` from
+        now on. It gathers at once if the others do or did; set its callbacks before anything else is awaited.
+
+        Raises StateError when the agent is closed, ValueError when there are too many.
+        """
+        runtime = self._runtime
+        self._machine.add_stream(runtime.now())
+        stream = Stream(runtime, len(self.streams))
+        self.streams = (*self.streams, stream)
+        self._stream_states.append(stream.state)
+        if runtime.driver is not None:
+            runtime.driver.hand_data_to(self._take_data)
+        runtime.wake()
+        return stream
+
+    def close_stream(self, stream: Stream | int) -> None:
+        """End one stream, given itself or by its number, because it was removed or rejected (RFC 8839 4.4.3): its
+        sockets are closed, who waits for its data is woken. The others go on, and its number is not used again. Raises
+        ValueError for a stream that is not this agent's."""
+        index = stream if isinstance(stream, int) else stream.index
+        if not 0 <= index < len(self.streams) or stream not in (index, self.streams[index]):
+            raise ValueError(f"{stream} is no stream of {self}")
+        self._machine.close_stream(index, self._runtime.now())
+        self.streams[index].end()
+        self._runtime.wake()
 
     # -- what is known ---------------------------------------------------------------------------------------
 
@@ -282,8 +314,8 @@ class Agent(FirstStream):
         return self._runtime.report()
 
     def get_stats(self) -> dict[str, dict[str, Any]]:
-        """Statistics by the names of W3C webrtc-stats. Timestamps are milliseconds since 1970, as there; all other times
-        of an agent (`Report`, `StateEntry`, `Event.at`) are seconds of `time.monotonic()`."""
+        """Statistics by the names of W3C webrtc-stats. Timestamps are milliseconds since 1970, as there; all other
+        times of an agent (`Report`, `StateEntry`, `Event.at`) are seconds of `time.monotonic()`."""
         now = self._runtime.now()
         stats = self._machine.stats(now)
         began = time.time() - now  # taken anew each time: somebody may have set the clock
@@ -324,7 +356,7 @@ class Agent(FirstStream):
         runtime.driver = Driver(
             self._machine,
             on_event=self._on_event,
-            on_data=self._take_data if options.streams > 1 else self.streams[0].take_data,
+            on_data=self._take_data if len(self.streams) > 1 else self.streams[0].take_data,
             on_writable=self._writable,
             resolver=self._resolver,
             # It opens its sockets when the first name is asked for or published, and not before: macOS asks the user

@@ -156,6 +156,10 @@ class Driver:
         self._consumed = False
         self.closed = False
 
+    def hand_data_to(self, on_data: Callable[[bytes, int, Address], None]) -> None:
+        """Call this one with application data from now on."""
+        self._on_data = on_data
+
     def use_families(self, families: frozenset[int]) -> None:
         """Look up addresses of these families (4, 6) from now on."""
         self._names.use_families(families)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fasticePy.aio.callbacks import FirstStreamCallback, HasCallbacks
 from fasticePy.aio.stream import Data, Stream
-from fasticePy.ice import Candidate, CandidatePair, Description, GatheringState
+from fasticePy.ice import Candidate, CandidatePair, Description, GatheringState, StreamFacts
 
 
 class FirstStream(HasCallbacks):
@@ -112,6 +112,11 @@ class FirstStream(HasCallbacks):
     def local_description(self) -> Description:
         """What the peer has to be told: credentials, options, and the candidates so far."""
         return self.streams[0].local_description
+
+    def facts(self, *, mid: str | None = None, transport: Literal["udp", "tcp"] | None = None) -> StreamFacts:
+        """What `Negotiation` needs to know of the first stream for the next offer or answer: description, selected
+        pairs, role. `mid` is that of its m= section, `transport` what is spoken there when no pair says it."""
+        return self.streams[0].facts(mid=mid, transport=transport)
 
     @property
     def local_candidates(self) -> list[Candidate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from fasticePy.aio.callbacks import Callback, HasCallbacks, check_callback
 from fasticePy.aio.inbox import Inbox
@@ -23,6 +23,7 @@ from fasticePy.ice import (
     PairSelected,
     Restarted,
     Route,
+    StreamFacts,
 )
 from fasticePy.ice.candidate_line import UnsupportedCandidate
 from fasticePy.machine import Address
@@ -228,6 +229,11 @@ class Stream(HasCallbacks):
     def local_description(self) -> Description:
         """What the peer has to be told: credentials, options, and the candidates so far."""
         return self._machine.description_of(self.index)
+
+    def facts(self, *, mid: str | None = None, transport: Literal["udp", "tcp"] | None = None) -> StreamFacts:
+        """What `Negotiation` needs to know of this stream for the next offer or answer: description, selected
+        pairs, role. `mid` is that of its m= section, `transport` what is spoken there when no pair says it."""
+        return self._machine.facts(self.index, mid=mid, transport=transport)
 
     @property
     def state(self) -> IceState:

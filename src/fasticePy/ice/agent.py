@@ -351,7 +351,8 @@ class IceAgent(RootMachine):
     @property
     def gathering_state(self) -> GatheringState:
         """How far gathering is, for the latest generations of all streams."""
-        states = {stream.engine.gatherer.state for stream in self.streams}
+        alive = [stream for stream in self.streams if stream.state != "closed"] or self.streams
+        states = {stream.engine.gatherer.state for stream in alive}
         return states.pop() if len(states) == 1 else "gathering"
 
     @property
