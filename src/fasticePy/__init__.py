@@ -11,9 +11,30 @@
 from __future__ import annotations
 
 from fasticePy._version import __version__
-from fasticePy.aio import Agent, IceServer
+from fasticePy.aio import (
+    Agent,
+    Credential,
+    CredentialError,
+    CredentialSource,
+    IceServer,
+    InterfaceAddress,
+    Resolver,
+    Stream,
+)
 from fasticePy.errors import IceError, ParseError, StateError
-from fasticePy.ice import Candidate, CandidatePair, Description, IceFailed, Limits, Report, Timeouts
+from fasticePy.ice import (
+    Candidate,
+    CandidatePair,
+    Description,
+    IceFailed,
+    Limits,
+    LocalAddress,
+    Report,
+    Rewrite,
+    ServerFinished,
+    StateEntry,
+    Timeouts,
+)
 from fasticePy.stun.kernels import NativeFeatures, native_features
 from fasticePy.stun.outcome import StunError
 
@@ -21,15 +42,25 @@ __all__ = [
     "Agent",
     "Candidate",
     "CandidatePair",
+    "Credential",
+    "CredentialError",
+    "CredentialSource",
     "Description",
     "IceError",
     "IceFailed",
     "IceServer",
+    "InterfaceAddress",
     "Limits",
+    "LocalAddress",
     "NativeFeatures",
     "ParseError",
     "Report",
+    "Resolver",
+    "Rewrite",
+    "ServerFinished",
+    "StateEntry",
     "StateError",
+    "Stream",
     "StunError",
     "Timeouts",
     "__version__",
