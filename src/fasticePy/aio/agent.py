@@ -157,7 +157,7 @@ class Agent(FirstStream):
             timeouts=timeouts,
             dscp=dscp,
         )
-        self._options = options
+        self._ports, self._dscp, self._rules = options.ports, options.dscp, options.rules
         self.servers: tuple[IceServer, ...] = options.ice_servers
         self._resolver = resolver or SystemResolver()
         self._network = Network(options.address_policy, local_candidate, self._complain)
@@ -192,7 +192,7 @@ class Agent(FirstStream):
         await runtime.changed.wait_for(lambda: runtime.closed or self.gathering_state == "complete")
         if self.gathering_state != "complete":
             raise IceFailed("the agent was closed before gathering ended", self.report())
-        if self._options.ports is not None and runtime.driver is not None and not runtime.driver.sockets:
+        if self._ports is not None and runtime.driver is not None and not runtime.driver.sockets:
             report = self.report()
             exhausted = dict.fromkeys(why for _, why in report.sockets_failed if NO_PORT in why)
             if exhausted:
@@ -334,7 +334,7 @@ class Agent(FirstStream):
     # -- starting --------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        runtime, options = self._runtime, self._options
+        runtime, options = self._runtime, self._machine.options
         if runtime.closed:
             raise IceFailed("the agent is closed", self.report())
         if runtime.driver is not None:
@@ -356,26 +356,26 @@ class Agent(FirstStream):
         runtime.driver = Driver(
             self._machine,
             on_event=self._on_event,
-            on_data=self._take_data if len(self.streams) > 1 else self.streams[0].take_data,
+            on_data=self.streams[0].take_data if len(self.streams) == 1 else self._take_data,
             on_writable=self._writable,
             resolver=self._resolver,
             # It opens its sockets when the first name is asked for or published, and not before: macOS asks the user
             # for permission then (local network privacy).
             mdns=None if options.mdns == "off" else MdnsHub.shared(),
-            ports=options.ports,
+            ports=self._ports,
             families=families,
-            dscp=options.dscp,
+            dscp=self._dscp,
             now=runtime.now,
         )
-        if any(rule.names for rule in options.rules):
+        if any(rule.names for rule in self._rules):
             self._names = NamesInRules(
-                options.rules,
+                self._rules,
                 self._resolver,
                 lambda rules: self._gather(addresses, rules),
                 families=families,
             )
         else:
-            self._gather(addresses, options.rules)
+            self._gather(addresses, self._rules)
 
     def _gather(self, addresses: Sequence[LocalAddress], rules: Sequence[Rewrite]) -> None:
         """Everything is known that gathering needs."""
@@ -395,7 +395,7 @@ class Agent(FirstStream):
             return
         if self._runtime.driver is not None:
             self._runtime.driver.use_families(self._network.families)
-            if self._options.mdns != "off":
+            if self._machine.options.mdns != "off":
                 MdnsHub.shared().refresh()
         self._machine.addresses_changed(addresses, self._runtime.now())
 

@@ -352,7 +352,7 @@ class IceAgent(RootMachine):
     def gathering_state(self) -> GatheringState:
         """How far gathering is, for the latest generations of all streams."""
         alive = [stream for stream in self.streams if stream.state != "closed"] or self.streams
-        states = {stream.engine.gatherer.state for stream in alive}
+        states: set[GatheringState] = {stream.engine.gatherer.state for stream in alive}
         return states.pop() if len(states) == 1 else "gathering"
 
     @property
@@ -449,5 +449,6 @@ class IceAgent(RootMachine):
 def worst_state(states: Sequence[IceState]) -> IceState:
     """The state of a session whose streams have these."""
     # one that was closed by itself says nothing about the others
-    alive = [state for state in states if state != "closed"]
-    return min(alive, key=_WORST_FIRST.index, default="closed")
+    alive: list[IceState] = [state for state in states if state != "closed"]
+    closed: IceState = "closed"
+    return min(alive, key=_WORST_FIRST.index, default=closed)

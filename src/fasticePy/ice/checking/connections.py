@@ -64,6 +64,7 @@ class ConnectionUser(Protocol):
 
     def listens(self, listener: int) -> bool:
         """Whether a candidate of ours says that this socket listens."""
+        ...
 
     def accepted(self, connection: Connection, now: float) -> None:
         """A connection came in, and may be the one that a pair waits for."""
