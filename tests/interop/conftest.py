@@ -12,15 +12,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
+from network_namespace import Namespace, NoNamespacesError, cable
 
 PEERS = Path(__file__).parent / "peers"
 REQUIRED = os.environ.get("FASTICEPY_REQUIRE_INTEROP") == "1"
 """Set where everything must be there (CI): what is missing then fails the tests instead of skipping them."""
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     """Skip the test, or fail it where nothing may be missing."""
     if REQUIRED:
         pytest.fail(f"{reason}, and FASTICEPY_REQUIRE_INTEROP=1 asks for it")
@@ -37,6 +39,43 @@ def harness() -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def namespace() -> Iterator[Namespace]:
+    """A network with an IPv6 address that pion takes (it never gathers ::1), and an interface that is no loopback."""
+    try:
+        made = Namespace()
+        try:
+            made.ip("-6", "addr", "add", "fd00::1/128", "dev", "lo", "nodad")
+            cable(made, made)
+            made.ip("addr", "add", "10.55.0.1/24", "dev", "cable")
+        except NoNamespacesError:
+            made.close()
+            raise
+    except NoNamespacesError as reason:
+        missing(str(reason))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[tuple[Namespace, Namespace]]:
+    """Two networks with a cable between them: 10.56.0.1 and 10.56.0.2."""
+    made: list[Namespace] = []
+    try:
+        try:
+            made.append(Namespace())
+            made.append(Namespace())
+            cable(made[0], made[1])
+            for number, host in enumerate(made, 1):
+                host.ip("addr", "add", f"10.56.0.{number}/24", "dev", "cable")
+        except NoNamespacesError as reason:
+            missing(str(reason))
+        yield made[0], made[1]
+    finally:
+        for host in made:
+            host.close()
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,8 @@ class Peer:
     def __init__(self, name: str, command: Sequence[str], *, verbose: bool = False) -> None:
         self.name = name
         self.log: list[Event] = []
+        self.sendings: list[str] = []
+        """What it was told to send."""
         self.hooks: list[Callable[[Event], None]] = []
         self.lock = threading.RLock()
         self._verbose = verbose
@@ -57,11 +59,17 @@ class Peer:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.ready = self.wait(lambda event: event["event"] == "ready", 20, "ready")
+        try:
+            self.ready = self.wait(lambda event: event["event"] == "ready", 20, "ready")
+        except ScenarioError:
+            self.kill()
+            raise
         self.features = frozenset(self.ready.get("features", []))
 
     def send(self, cmd: str, **keys: Any) -> None:
         """Send one command."""
+        if cmd == "send":
+            self.sendings.append(keys["data"])
         line = json.dumps({"cmd": cmd, **keys})
         self._trace("->", line)
         assert self._process.stdin is not None
@@ -321,6 +329,7 @@ _CHANGES: dict[str, Callable[[Setup, Servers], None]] = {
     "restart": _restart,
     "restart_media": _restart,
     "restart_stream": _restart,
+    "restart_lossy": _restart,
     "tcp": _tcp,
     "mdns": _mdns,
     "mdns_only": _mdns_only,
@@ -471,6 +480,49 @@ def _play_restart_stream(a: Peer, b: Peer) -> None:
             raise ScenarioError(f"{peer.name}: data does not travel on a pair of the new generation")
 
 
+def _play_restart_lossy(a: Peer, b: Peer) -> None:
+    """A forgets its pairs when it restarts, as pion does: what it takes for sending all the same has to arrive at B,
+    which keeps its old pair, notices nothing, follows when it is told, and ends on a pair of the new generation."""
+    hooks, a.hooks = a.hooks, []
+    start, states = len(a.log), len(b.events("state"))
+    a.send("restart")
+    a.wait_event("gathering_done")
+    a.send("send", data="mid-A")
+    b.send("send", data="mid-B")
+    b.wait_event("sent")
+    time.sleep(0.5)  # nobody has told B
+    if b.events("error") or len(b.events("state")) != states:
+        raise ScenarioError(f"B: does not stay as it was; last={b.log[-4:]}")
+    with a.lock:
+        for event in a.log[start:]:
+            for hook in hooks:
+                hook(event)
+        a.hooks = hooks
+    for number in range(STREAM_LENGTH):
+        for peer in (a, b):
+            peer.send("send", data=f"{number}-{peer.name}")
+        time.sleep(0.005)
+    ping(a, b, "moved")
+    taken = _taken(a)
+    arrived = {event["data"] for event in b.events("data")}
+    if lost := taken - arrived:
+        raise ScenarioError(f"B: {len(lost)} of {len(taken)} datagrams that A sent were lost: {lost}")
+    if b.events("error") or any(event["state"] in ("disconnected", "failed") for event in b.events("state")):
+        raise ScenarioError(f"B: noticed the restart; last={b.log[-6:]}")
+    if b.events("local")[-1]["ufrag"] not in b.events("selected")[-1]["local"]:
+        raise ScenarioError("B: data does not travel on a pair of the new generation")
+
+
+def _taken(peer: Peer) -> set[str]:
+    """What it was told to send and did not refuse. Each `send` gives `sent` or an error, in this order."""
+    outcomes = [event for event in peer.log if event["event"] == "sent" or _refusal(event)]
+    return {text for text, outcome in zip(peer.sendings, outcomes, strict=True) if outcome["event"] == "sent"}
+
+
+def _refusal(event: Event) -> bool:
+    return event["event"] == "error" and event["message"].startswith("send:")
+
+
 def _play_renomination(a: Peer, b: Peer) -> None:
     """A nominates another pair three times, and data follows, at both sides on the same pair."""
     for number in range(3):
@@ -504,6 +556,7 @@ _AFTERWARDS: dict[str, Sequence[Callable[[Peer, Peer], None]]] = {
     "restart": (_play_restart, _play_restart),
     "restart_media": (_play_restart_media,),
     "restart_stream": (_play_restart_stream,),
+    "restart_lossy": (_play_restart_lossy,),
     "renomination": (_play_renomination,),
 }
 
