@@ -449,6 +449,4 @@ class IceAgent(RootMachine):
 def worst_state(states: Sequence[IceState]) -> IceState:
     """The state of a session whose streams have these."""
     # one that was closed by itself says nothing about the others
-    alive: list[IceState] = [state for state in states if state != "closed"]
-    closed: IceState = "closed"
-    return min(alive, key=_WORST_FIRST.index, default=closed)
+    return next((state for state in _WORST_FIRST[1:] if state in states), "closed")
