@@ -34,7 +34,6 @@ from fasticePy.stun.uri import ServerUrl
 
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 _WORST_FIRST: tuple[IceState, ...] = (
-    "closed",
     "failed",
     "disconnected",
     "new",
@@ -327,6 +326,9 @@ class IceAgent(RootMachine):
         if transaction is None:
             self._outbox.count("drop.response.unknown")
             return
+        if socket not in self._sockets.open and socket not in self._connections.open:
+            self._outbox.count("drop.response.closed")  # it was read before the driver came to close the socket
+            return
         transaction.on_response(transaction, message, socket, address, now)
 
     def _path_returned(self, path: Path, now: float) -> None:
@@ -449,4 +451,7 @@ class IceAgent(RootMachine):
 def worst_state(states: Sequence[IceState]) -> IceState:
     """The state of a session whose streams have these."""
     # one that was closed by itself says nothing about the others
-    return next((state for state in _WORST_FIRST[1:] if state in states), "closed")
+    for state in _WORST_FIRST:
+        if state in states:
+            return state
+    return "closed"
