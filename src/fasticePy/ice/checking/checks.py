@@ -289,6 +289,10 @@ class Checker:
         if pair.expired:  # to a check that was cancelled before consent ended
             session.outbox.count("drop.response.consent-expired")
             return
+        if check.checklist not in self._owners or pair not in check.checklist.pairs:
+            # to a check that was cancelled before its pair was removed, or its generation ended
+            session.outbox.count("drop.response.late")
+            return
         if pair.transaction is transaction:
             pair.transaction = None
         pair.answered(rtt)
