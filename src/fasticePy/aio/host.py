@@ -11,10 +11,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import ifaddr
 
-from fasticePy.aio.interfaces import InterfaceAddress, InterfaceKind
+from fasticePy.aio.interfaces import InterfaceAddress, InterfaceKind, parse_address
 from fasticePy.aio.sockaddr import family_of, from_sockaddr, to_sockaddr
 
 # far away and well known, so that nothing but the default route leads there; nothing is sent
@@ -93,7 +94,7 @@ def describe(
                 interface=name,
                 address=raw.address,
                 prefix=raw.prefix,
-                kind="loopback" if ipaddress.ip_address(plain).is_loopback else link.kind,
+                kind="loopback" if parse_address(plain).is_loopback else link.kind,
                 up=link.up,
                 carrier=link.carrier,
                 uplink=link.uplink,
@@ -114,7 +115,7 @@ def default_sources(open_socket: Callable[..., socket.socket] = socket.socket) -
         try:
             with open_socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect(far_away)
-                sources.add(str(ipaddress.ip_address(probe.getsockname()[0].partition("%")[0])))
+                sources.add(str(parse_address(probe.getsockname()[0].partition("%")[0])))
         except OSError:  # no route, or no such family
             continue
     return frozenset(sources)
@@ -149,13 +150,13 @@ def _from_ifaddr() -> list[RawAddress]:
                 found.append(RawAddress(name, ip.ip, ip.network_prefix))
                 continue
             text, _, scope = ip.ip
-            address = str(ipaddress.IPv6Address(text.partition("%")[0]))
+            address = str(parse_address(text.partition("%")[0]))
             found.append(RawAddress(name, _scoped(address, scope, name), ip.network_prefix))
     return found
 
 
 def _scoped(address: str, scope: int, name: str) -> str:
-    if not ipaddress.IPv6Address(address).is_link_local:
+    if not parse_address(address).is_link_local:
         return address
     return f"{address}%{scope if sys.platform == 'win32' else name}"
 
@@ -174,8 +175,7 @@ class LinuxFiles:
         for line in (_text(self._if_inet6) or "").splitlines():
             fields = line.split()
             try:
-                address = ipaddress.IPv6Address(int(fields[0], 16))
-                flags[fields[5], str(address)] = int(fields[4], 16)
+                flags[fields[5], _text_of_hex(fields[0])] = int(fields[4], 16)
             except (ValueError, IndexError):
                 continue
         return flags
@@ -213,6 +213,11 @@ class LinuxFiles:
         if os.path.exists(f"{folder}/device"):
             return "ethernet"
         return kind_by_name(name)
+
+
+@lru_cache(maxsize=1024)
+def _text_of_hex(digits: str) -> str:
+    return str(ipaddress.IPv6Address(int(digits, 16)))
 
 
 def _text(path: str) -> str | None:

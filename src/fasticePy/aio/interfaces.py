@@ -91,11 +91,12 @@ class InterfaceAddress:
     @property
     def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         """The address without its scope."""
-        return _parse(self.address.partition("%")[0])
+        return parse_address(self.address.partition("%")[0])
 
 
 @lru_cache(maxsize=1024)
-def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """A numeric address without a scope: hosts have few, and each new agent looks at all of them. Raises ValueError."""
     return ipaddress.ip_address(text)
 
 
@@ -414,6 +415,7 @@ def _covers(text: str, entry: InterfaceAddress) -> bool:
     return network.version == entry.version and entry.ip in network
 
 
+@lru_cache(maxsize=1024)
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         return ipaddress.ip_network(text.partition("%")[0], strict=False)
