@@ -36,8 +36,8 @@ FOLLOWS = {
     "failed": {"checking", "connected", "closed"},
     "closed": set(),
 }
-"""Which state may follow which. An agent that lost its only path checks again, one that lost its last address is as
-new, and who restarts checks, whatever had become of it."""
+"""Which state may follow which. An agent that lost its only path is disconnected, and who restarts checks, whatever
+had become of it, also when the path that had carried data meanwhile is lost before there is a new one."""
 SIDES = st.sampled_from(["left", "right"])
 MAX_STREAMS = 2
 STREAMS = st.integers(0, MAX_STREAMS - 1)

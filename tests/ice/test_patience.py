@@ -178,7 +178,7 @@ def test_a_refused_nomination_of_the_only_pair_fails_when_patience_ends():
     peer.answer(nomination, code=500, attributes=[(Attribute.SOFTWARE, "no")])
     script.settle()
     assert script.agent.route(1) is None
-    assert script.agent.state == "checking"
+    assert script.agent.state == "disconnected"
     script.sim.run_for(60)
     assert failed_at(script) == pytest.approx(39.5)
 
@@ -194,7 +194,7 @@ def test_lost_consent_before_patience_ends_is_not_yet_the_end():
     assert script.agent.state == "connected"
     script.sim.run_for(31)
     assert script.counted("consent.lost") == 1
-    assert script.agent.state == "checking"
+    assert script.agent.state == "disconnected"
     second = peer.open()
     peer.request(socket=second, use_candidate=True)
     peer.auto_answer = True

@@ -299,3 +299,30 @@ def test_credentials_that_are_malformed_are_refused():
         agent.set_remote_credentials("o", "anotherpasswordofthepeer", script.now)
     with pytest.raises(ValueError, match="pwd"):
         agent.set_remote_credentials("other", "short", script.now)
+
+
+def test_one_component_of_two_has_a_path():
+    """W3C: `disconnected` is for what was connected; while a component has never had a path, ICE is still checking."""
+    pair = ice_pair(components=2)
+    for node in pair.nodes:
+        node.refuse_socket = lambda event: "no room" if event.component == 2 else None
+    pair.start()
+    pair.sim.run_for(2)
+    assert [agent.selected_pair(1) is not None for agent in pair.agents] == [True, True]
+    assert [agent.state for agent in pair.agents] == ["checking", "checking"]
+    pair.left.host.set_link(up=False)
+    pair.sim.run_for(10)
+    assert [agent.state for agent in pair.agents] == ["checking", "checking"]
+
+
+def test_a_path_that_is_lost_while_others_are_tried():
+    """W3C: what was connected is disconnected, and does not begin again with checking."""
+    pair = ice_pair(nomination="continuous", timeouts=Timeouts(patience=120.0))
+    pair.connect("completed")
+    pair.left.host.set_link(up=False)
+    pair.sim.run_for(45)
+    assert [agent.selected_pair() for agent in pair.agents] == [None, None]
+    assert [agent.state for agent in pair.agents] == ["disconnected", "disconnected"]
+    assert all(pair.states(node).count("checking") == 1 for node in pair.nodes)
+    pair.sim.run_for(90)
+    assert [agent.state for agent in pair.agents] == ["failed", "failed"]

@@ -130,7 +130,7 @@ class Engine:
             return "failed"
         selector = self.selector
         if not selector.all_selected:
-            if self.tcp.reopening:
+            if self.tcp.reopening or selector.all_worked:
                 return "disconnected"
             pairs = bool(self.checklist.pairs) or selector.worked
             started = self.generation.remote is not None and pairs

@@ -294,7 +294,7 @@ def test_an_error_to_the_nomination_fails_the_session_when_patience_ends():
     script.settle()
     pair = script.pair()
     assert (pair.state, pair.valid, pair.nominated) == ("failed", False, False)
-    assert script.agent.state == "checking"
+    assert script.agent.state == "disconnected"
     assert script.agent.route(1) is None
     script.sim.run_until(lambda: script.agent.state == "failed", 60)
     assert script.agent.streams[0].engine.checklist.state == "failed"

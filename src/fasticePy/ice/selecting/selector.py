@@ -51,6 +51,8 @@ class Selection:
     standby: Monitor | None = None
     """Keeps consent for the nominated pair meanwhile."""
     again: Timer | None = None
+    worked: bool = False
+    """Whether a pair was ever selected."""
 
 
 class Selector:
@@ -66,7 +68,6 @@ class Selector:
         "_session",
         "components",
         "more_expected",
-        "worked",
     )
 
     def __init__(
@@ -86,14 +87,22 @@ class Selector:
         self._observer = observer
         self.more_expected = True
         """Whether candidates of either side may still come."""
-        self.worked = False
-        """Whether a pair was ever selected."""
         self.components = {number: Selection(number) for number in range(1, session.options.components + 1)}
 
     @property
     def all_selected(self) -> bool:
         """Whether every component has a pair that carries data."""
         return all(selection.selected is not None for selection in self.components.values())
+
+    @property
+    def worked(self) -> bool:
+        """Whether a pair was ever selected."""
+        return any(selection.worked for selection in self.components.values())
+
+    @property
+    def all_worked(self) -> bool:
+        """Whether each component has had one, so that what is missing now was lost."""
+        return all(selection.worked for selection in self.components.values())
 
     @property
     def goes_on(self) -> bool:
@@ -305,7 +314,7 @@ class Selector:
             self._checker.retire(other, self._checklist, now)
 
     def _emit(self, selection: Selection, pair: CandidatePair, now: float) -> None:
-        self.worked = True
+        selection.worked = True
         assert selection.route is not None
         self._session.record.add(now, "pair", str(pair), "selected, final" if pair.nominated else "selected")
         self._session.outbox.emit(
