@@ -96,6 +96,25 @@ def test_options_that_go_together(options) -> None:
     Agent(controlling=True, **options).close()
 
 
+@pytest.mark.parametrize(
+    ("options", "nomination"),
+    [
+        ({}, "regular"),
+        ({"continual": True}, "continuous"),
+        ({"continual": True, "lite": True}, "regular"),
+        ({"continual": True, "nomination": "regular"}, "regular"),
+        ({"nomination": "fastest"}, "fastest"),
+    ],
+)
+def test_who_follows_the_network_follows_a_peer_that_moves(run, agent, options, nomination) -> None:
+    """7675-5: one nomination only would hold a dead pair until its consent expires."""
+
+    async def main() -> None:
+        assert agent(controlling=True, **options)._machine.options.nomination == nomination
+
+    run(main())
+
+
 def test_an_options_object_shows_no_secret() -> None:
     agent = Agent(controlling=True, local_ufrag="abcd", local_pwd="p" * 22, servers=TURN)
     assert "p" * 22 not in repr(agent._options)

@@ -242,7 +242,7 @@ def test_defaults_of_start() -> None:
         "continual": False,
         "auto_restart": False,
         "renomination": False,
-        "nomination": "regular",
+        "nomination": None,
         "ipv4": True,
         "ipv6": False,
         "tcp": (),

@@ -82,8 +82,9 @@ class Agent(FirstStream):
     - `streams`: data streams under this session, see `Agent.streams`; what the agent itself offers is the first's.
     - `components`: how many flows of datagrams in each stream; RTP with separate RTCP needs two.
     - `local_ufrag`, `local_pwd`: credentials of the first stream, when they must be known before; random otherwise.
-    - `nomination`: "regular", "fastest", or "continuous", which goes on looking for a better pair. `renomination`
-      offers the peer to nominate more than once.
+    - `nomination`: "regular", "fastest", or "continuous", which goes on looking for a better pair; None is "continuous"
+      for a `continual` agent (a peer that has changed its address is followed at once), else "regular".
+      `renomination` offers the peer to nominate more than once.
     - `continual`: gather whenever the network changes, which is watched, or a NAT's mapping does. `auto_restart`:
       restart ICE when the last path is lost, instead of failing; handle `on_restart`.
     - `timeouts`: see `Timeouts`. `dscp`: the class (0 to 63) that our packets ask routers for (RFC 2474).
@@ -119,7 +120,7 @@ class Agent(FirstStream):
         components: int = 1,
         local_ufrag: str | None = None,
         local_pwd: str | None = None,
-        nomination: str = "regular",
+        nomination: str | None = None,
         renomination: bool = False,
         continual: bool = False,
         auto_restart: bool = False,
@@ -334,7 +335,7 @@ class Agent(FirstStream):
     # -- starting --------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        runtime, options = self._runtime, self._machine.options
+        runtime = self._runtime
         if runtime.closed:
             raise IceFailed("the agent is closed", self.report())
         if runtime.driver is not None:
@@ -343,7 +344,7 @@ class Agent(FirstStream):
                     "the agent belongs to another event loop: it is used in the one that it began in"
                 )
             return
-        if options.continual:
+        if runtime.continual:
             self._network.watch(self._network_changed)
         try:
             addresses = self._network.read()
@@ -361,7 +362,7 @@ class Agent(FirstStream):
             resolver=self._resolver,
             # It opens its sockets when the first name is asked for or published, and not before: macOS asks the user
             # for permission then (local network privacy).
-            mdns=None if options.mdns == "off" else MdnsHub.shared(),
+            mdns=None if self._machine.options.mdns == "off" else MdnsHub.shared(),
             ports=self._ports,
             families=families,
             dscp=self._dscp,

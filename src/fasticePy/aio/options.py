@@ -21,6 +21,7 @@ TcpChoice: TypeAlias = bool | TcpType | Iterable[TcpType]
 MAX_DSCP = 63
 """The largest DSCP: it has six bits (RFC 2474 3)."""
 
+_TIMEOUTS = Timeouts()
 _ALL_TYPES: frozenset[CandidateType] = frozenset({"host", "srflx", "relay"})
 _TCP: frozenset[TcpType] = frozenset({"active", "passive"})
 
@@ -52,7 +53,7 @@ class AgentOptions:
     components: int
     local_ufrag: str | None
     local_pwd: str | None = field(repr=False)
-    nomination: str
+    nomination: str | None
     renomination: bool
     continual: bool
     auto_restart: bool
@@ -85,6 +86,14 @@ class AgentOptions:
             self._check_lite()
 
     @property
+    def way_of_nominating(self) -> str:
+        """What was asked for; else an agent that follows the network follows a peer that moves too: with one nomination
+        only, a pair whose far end has gone would be held until consent expires (RFC 7675 5.1)."""
+        if self.nomination is not None:
+            return self.nomination
+        return "continuous" if self.continual and not self.lite else "regular"
+
+    @property
     def address_policy(self) -> AddressPolicy:
         """Which local addresses are used."""
         return AddressPolicy(
@@ -113,9 +122,9 @@ class AgentOptions:
             resolve_names=self.resolve_names,
             continual=self.continual,
             auto_restart=self.auto_restart,
-            nomination=self.nomination,
+            nomination=self.way_of_nominating,
             renomination=self.renomination,
-            timeouts=self.timeouts or Timeouts(),
+            timeouts=self.timeouts or _TIMEOUTS,
         )
 
     def _candidate_types(self) -> frozenset[CandidateType]:

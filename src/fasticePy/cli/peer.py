@@ -257,7 +257,7 @@ def agent_options(command: Mapping[str, Any]) -> dict[str, Any]:
         "mdns": _mdns(command.get("mdns")),
         **{name: bool(command.get(name, False)) for name in _SWITCHES},
         "timeouts": timeouts(command.get("timeouts") or {}),
-        "nomination": str(command.get("nomination") or "regular"),
+        "nomination": command.get("nomination"),
         **_networks(command),
     }
     optional = {"interfaces": "interfaces", "ips": "addresses", "ufrag": "local_ufrag", "pwd": "local_pwd"}
