@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRI
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(message framing text machines ice capture mdns)
+[ ${#targets[@]} -gt 0 ] || targets=(message framing text machines ice capture mdns negotiation)
 clang=$(command -v clang || compgen -c clang- | grep -E '^clang-[0-9]+$' | sort -V | tail -n 1) ||
     { echo "install clang first (Debian, Ubuntu: apt install clang)" >&2; exit 1; }
 

@@ -141,25 +141,88 @@ def conversations() -> Iterator[bytes]:
 
 
 def sessions() -> Iterator[bytes]:
-    """What `ice` starts from: agents that find each other, with and without disturbance, and checks of strangers."""
-    wait, late, deliver = b"\x10", b"\xf0", b"\x01"
+    """What `ice` starts from: agents of all kinds that find each other, with and without disturbance; restarts from
+    both sides; checks of strangers; what applications, drivers and peers may say at any time."""
+    wait, late, deliver, signal = b"\x20", b"\xe0", b"\x01", b"\x08\x18"
+    on = (wait + deliver + signal) * 10
     priority = bytes([1, 4]) + bytes.fromhex("6e0001ff")
     role = bytes([4, 8]) + bytes(8)
-    for variant in (1, 3, 5, 9, 17, 33, 65, 0, 2):
-        yield bytes([variant]) + (wait + deliver) * 30
-        yield bytes([variant]) + (wait + deliver * 2) * 8 + b"\x82\x04\x80abc" + b"\x8a\x04\x80abc" + late * 8
-        yield bytes([variant]) + (wait + bytes([1 + 16, 40, 7]) + deliver) * 12
+    for variant in (1, 3, 5, 9, 17, 33, 65, 128, 0, 2):
+        yield bytes([variant, 0, 0]) + (wait + deliver) * 30
+        yield (
+            bytes([variant, 0, 0])
+            + (wait + deliver * 2) * 8
+            + b"\x02\x04\x80abc"
+            + b"\x12\x04\x80abc"
+            + late * 8
+        )
+        yield bytes([variant, 0, 0]) + (wait + bytes([1 + 32, 40, 7]) + deliver) * 12
         for side in (0, 1):
-            check = bytes([3 + 8 * side, 4]) + priority + role + b"\xff\x02"
-            yield bytes([variant]) + check + wait + deliver + bytes([2 + 8 * side + 32, 3]) + b"\x80ab"
+            check = bytes([3 + 16 * side, 4]) + priority + role + b"\xff\x02"
+            yield bytes([variant, 0, 0]) + check + wait + deliver + bytes([2 + 16 * side, 3]) + b"\x80ab\x02"
             line = CANDIDATES[0].encode().replace(b"192.0.2.1", b"198.51.100.9")
-            yield bytes([variant, 5 + 8 * side, len(line)]) + line + (wait + deliver) * 8
+            yield bytes([variant, 0, 0, 10 + 16 * side, len(line)]) + line + (wait + deliver) * 8
             yield (
-                bytes([variant])
+                bytes([variant, 0, 0])
                 + (wait + deliver) * 6
-                + bytes([6 + 8 * side, 22 + 8 * side])
+                + bytes([6 + 16 * side, 0, 38 + 16 * side, 0])
                 + (wait + deliver) * 6
             )
+    kinds = (
+        (1, 0),
+        (2, 0),
+        (4, 0),
+        (8, 0),
+        (16, 0),
+        (32, 0),
+        (192, 0),
+        (0, 1),
+        (0, 2),
+        (0, 3),
+        (0, 16),
+        (0, 8),
+    )
+    for kind, more in (*kinds, (13, 0), (44, 16), (200, 16), (24, 0), (5, 2), (39, 4)):
+        begin = bytes([1, kind, more])
+        yield begin + on + b"\x0e" + on + b"\x1e" + on
+        yield begin + on[:9] + b"\x0e\x1e" + signal * 6 + on + b"\x2e\x3e" + on
+        yield begin + on + b"\x1c" + on + b"\x3c\x2c" + on + late * 3
+        yield begin + on[:5] + b"\x09\x19" + on + b"\x0e\x09" + on + b"\x8d\x09" + on[:3] + b"\xad\1\x09"
+        yield begin + on + late * 6 + on
+        yield begin + b"\x25\0\x45\0\x05\0" + on + b"\x65\2\xa5\0" + on + b"\xc5\0\xe5\0" + on
+        yield begin + on + b"\x0d\1\x1d\2" + on + b"\xcd\xed\0" + on
+    for path in sorted((TESTS / "fixtures").glob("*.sdp")):
+        text = path.read_bytes()[:635]
+        text += b"\n" * (-len(text) % 4)
+        yield bytes([1, 1, 0, 10, len(text) // 4 + 96]) + text + on
+    name = CANDIDATES[3].encode()
+    yield bytes([1, 0, 4, 10, len(name)]) + name + b"\x2b\0\0\x8b\0\1\x0b\0" + on
+
+
+def offers() -> Iterator[bytes]:
+    """What `negotiation` starts from: descriptions of browsers; offers of both sides, whole, changed, and lost;
+    restarts, more streams, nominations."""
+    for path in sorted((TESTS / "fixtures").glob("*.sdp")):
+        yield path.read_bytes()
+    ours, theirs = b"\x00", b"\x08"
+    for between in (
+        b"",
+        b"\x03",
+        b"\x0b",
+        b"\x03\x0b",
+        b"\x07",
+        b"\x25\x2d",
+        b"\x15",
+        b"\xc5",
+        b"\x04\5",
+        b"\x24\6",
+    ):
+        yield ours + between + theirs + between + ours * 2
+        yield theirs + between + b"\x20" + ours
+        for kind in range(6):
+            cut = bytes([kind, 1, 90, 4]) + b"0 0\n"
+            yield ours + between + b"\x10" + cut + ours
+            yield ours + between + b"\x48" + cut + theirs
 
 
 def captures() -> Iterator[bytes]:
@@ -226,6 +289,7 @@ SEEDS = {
     "ice": sessions,
     "capture": captures,
     "mdns": networks,
+    "negotiation": offers,
 }
 
 

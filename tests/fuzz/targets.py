@@ -18,6 +18,7 @@ from fuzz_harness import COOKIE, ID, KEY, SECRET, Reader, exact, oracle
 from fuzz_ice import ice
 from fuzz_machines import machines
 from fuzz_mdns import mdns
+from fuzz_negotiation import negotiation
 
 from fasticePy import stun
 from fasticePy._native import crc, integrity
@@ -285,4 +286,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "ice": ice,
     "capture": capture,
     "mdns": mdns,
+    "negotiation": negotiation,
 }
