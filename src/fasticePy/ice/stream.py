@@ -141,19 +141,23 @@ class Stream:
 
     def route(self, component: int) -> Route | None:
         """Where data of this component goes now."""
-        for engine in self.engines():
-            selection = engine.selector.components.get(component)
-            if selection is not None and selection.route is not None:
-                return selection.route
-        return None
+        selection = self.engine.selector.components.get(component)
+        if selection is not None and selection.route is not None:
+            return selection.route
+        if self.previous is None:
+            return None
+        selection = self.previous.selector.components.get(component)
+        return None if selection is None else selection.route
 
     def selected_pair(self, component: int) -> CandidatePair | None:
         """The pair that carries the data of this component."""
-        for engine in self.engines():
-            selection = engine.selector.components.get(component)
-            if selection is not None and selection.selected is not None:
-                return selection.selected
-        return None
+        selection = self.engine.selector.components.get(component)
+        if selection is not None and selection.selected is not None:
+            return selection.selected
+        if self.previous is None:
+            return None
+        selection = self.previous.selector.components.get(component)
+        return None if selection is None else selection.selected
 
     # -- gathering ---------------------------------------------------------------------------------------------------
 
@@ -260,11 +264,10 @@ class Stream:
         """A Binding request on one of the stream's sockets: USERNAME tells for which generation."""
         username = message.get(Attribute.USERNAME)
         own = (username or "").partition(":")[0]
-        for engine in self.engines():
-            if own == engine.generation.local.ufrag:
-                engine.request_received(message, socket, address, now)
-                return
-        self.engine.request_received(message, socket, address, now)
+        engine, previous = self.engine, self.previous
+        if previous is not None and own == previous.generation.local.ufrag != engine.generation.local.ufrag:
+            engine = previous
+        engine.request_received(message, socket, address, now)
 
     # -- what the engines tell (EngineOwner) -------------------------------------------------------------------------
 

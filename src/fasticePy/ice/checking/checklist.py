@@ -146,12 +146,14 @@ class ChecklistSet:
 
     def has_work(self) -> bool:
         """Whether `next_check` would give a pair."""
-        return any(
-            checklist.triggered
-            or any(pair.state in ("waiting", "frozen") and not pair.retired for pair in checklist.pairs)
-            for checklist in self.lists
-            if checklist.state == "running" or checklist.triggered
-        )
+        for checklist in self.lists:
+            if checklist.triggered:
+                return True
+            if checklist.state == "running":
+                for pair in checklist.pairs:
+                    if pair.state in ("waiting", "frozen") and not pair.retired:
+                        return True
+        return False
 
     def active_checks(self) -> int:
         """Pairs that are Waiting or In-Progress: the load in the formula of the RTO (RFC 8445 14.3)."""

@@ -33,6 +33,9 @@ class Monitor(Protocol):
     def heard(self, now: float) -> None:
         """A packet came after a silence."""
 
+    def refreshed(self, now: float) -> None:
+        """A packet of the peer's ICE came."""
+
 
 @dataclass(slots=True)
 class Selection:
@@ -92,7 +95,7 @@ class Selector:
     @property
     def all_selected(self) -> bool:
         """Whether every component has a pair that carries data."""
-        return all(selection.selected is not None for selection in self.components.values())
+        return None not in [selection.selected for selection in self.components.values()]
 
     @property
     def worked(self) -> bool:
@@ -117,7 +120,7 @@ class Selector:
     @property
     def all_nominated(self) -> bool:
         """Whether every component has its final pair."""
-        return all(selection.nominated is not None for selection in self.components.values())
+        return None not in [selection.nominated for selection in self.components.values()]
 
     @property
     def any_silent(self) -> bool:
@@ -231,6 +234,13 @@ class Selector:
             for monitor in (selection.monitor, selection.standby):
                 if monitor is not None and monitor.path is path:
                     monitor.heard(now)
+
+    def refreshed(self, path: Path, now: float) -> None:
+        """A check of the peer came on a path."""
+        for selection in self.components.values():
+            for monitor in (selection.monitor, selection.standby):
+                if monitor is not None and monitor.path is path:
+                    monitor.refreshed(now)
 
     def stop_deciding(self) -> None:
         """What is selected stays so."""
