@@ -117,8 +117,8 @@ def test_who_follows_the_network_follows_a_peer_that_moves(run, agent, options, 
 
 def test_an_options_object_shows_no_secret() -> None:
     agent = Agent(controlling=True, local_ufrag="abcd", local_pwd="p" * 22, servers=TURN)
-    assert "p" * 22 not in repr(agent._options)
-    assert "secret" not in repr(agent._options)
+    assert "p" * 22 not in repr((agent._machine.options, agent.servers))
+    assert "secret" not in repr((agent._machine.options, agent.servers))
 
 
 # --- TCP

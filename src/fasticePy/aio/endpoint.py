@@ -79,8 +79,7 @@ class Endpoint:
         self._book = AddressBook()
         self._known = self._book.known
         self._closed = False
-        self._buffer = receive_buffer(loop)
-        self._view = memoryview(self._buffer)
+        self._view = receive_buffer(loop)
         self._failed_reads = 0
         self._space: asyncio.TimerHandle | None = None
 
@@ -121,12 +120,12 @@ class Endpoint:
     def drain(self, limit: int = MAX_PER_WAKE) -> int:
         """Take what is waiting in the socket, at most `limit` datagrams, and give their number. Whoever calls
         it from outside looks after the answers too: no batch ends."""
-        receive, buffer, view = self._sock.recvfrom_into, self._buffer, self._view
+        receive, view = self._sock.recvfrom_into, self._view
         deliver, translate, id = self._handler.datagram_received, self._book.address, self.id
         taken = 0
         while taken < limit and not self._closed:
             try:
-                size, sockaddr = receive(buffer)
+                size, sockaddr = receive(view)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
@@ -272,17 +271,17 @@ class UdpEndpoint(Endpoint):
             self._handler.batch_ended()
 
 
-_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bytearray] = weakref.WeakKeyDictionary()
+_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 _buffers_lock = threading.Lock()
 
 
-def receive_buffer(loop: asyncio.AbstractEventLoop) -> bytearray:
+def receive_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
     """One buffer for all endpoints of an event loop: a datagram is copied out before anything else
     happens."""
     with _buffers_lock:
         buffer = _buffers.get(loop)
         if buffer is None:
-            buffer = _buffers[loop] = bytearray(MAX_DATAGRAM)
+            buffer = _buffers[loop] = memoryview(bytearray(MAX_DATAGRAM))
         return buffer
 
 

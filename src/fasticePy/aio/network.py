@@ -29,14 +29,14 @@ class Network:
         self._complain = complain
         self._watcher: NetworkWatcher | None = None
         self._subscription: Subscription | None = None
-        self.selection = Selection((), ())
+        self.selection = _NOTHING
         """What came of the latest reading."""
 
     def read(self) -> list[LocalAddress]:
         """The addresses to use now, best first. Raises OSError when they cannot be read, and what the policy's
         callables raise."""
         found = host_addresses() if self._watcher is None else self._watcher.addresses()
-        self.selection = select(found, self._policy)
+        self.selection = _shared(select(found, self._policy))
         hidden = self.selection.hidden
         return [
             LocalAddress(
@@ -48,7 +48,7 @@ class Network:
     @property
     def families(self) -> frozenset[int]:
         """The address families of the addresses in use: 4, 6."""
-        return frozenset(entry.version for entry in self.selection.used)
+        return _FAMILIES[frozenset(entry.version for entry in self.selection.used)]
 
     def watch(self, changed: Callable[[], object]) -> None:
         """Call `changed()` at each change from now on, until `close`. Belongs to the running event loop."""
@@ -86,3 +86,16 @@ class Network:
             self._complain(error)
             return None
         return changed
+
+
+_NOTHING = Selection((), ())
+_FAMILIES = {each: each for each in map(frozenset[int], ((), (4,), (6,), (4, 6)))}  # one object each for all
+_latest = _NOTHING
+
+
+def _shared(selection: Selection) -> Selection:
+    """The same as one object for all agents of the process that come to the same: a server has thousands of them."""
+    global _latest  # noqa: PLW0603 - that is what sharing means
+    if selection != _latest:
+        _latest = selection
+    return _latest

@@ -108,7 +108,7 @@ class AgentOptions:
 
     def machine_options(self, hook: Callable[[Candidate], Candidate | None] | None) -> IceOptions:
         """What the machine has to know; `hook` sees its candidates before the peer does."""
-        return IceOptions(
+        options = IceOptions(
             controlling=self.controlling,
             streams=self.streams,
             components=self.components,
@@ -126,6 +126,7 @@ class AgentOptions:
             renomination=self.renomination,
             timeouts=self.timeouts or _TIMEOUTS,
         )
+        return options if self.local_pwd is not None else _shared(options)
 
     def _candidate_types(self) -> frozenset[CandidateType]:
         if isinstance(self.candidate_types, str):
@@ -176,3 +177,13 @@ class AgentOptions:
             raise ValueError("a lite agent connects to nobody: of tcp it can have passive only")
         if self.nomination == "continuous" or self.renomination:
             raise ValueError("a lite agent nominates nothing anew: leave nomination and renomination out")
+
+
+_latest: dict[bool, IceOptions] = {}
+
+
+def _shared(options: IceOptions) -> IceOptions:
+    """The same as one object for all agents of the process that are made alike, by role: a server has thousands."""
+    if _latest.get(options.controlling) != options:
+        _latest[options.controlling] = options
+    return _latest[options.controlling]

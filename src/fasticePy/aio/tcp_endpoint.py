@@ -89,8 +89,7 @@ class TcpConnection:
         self._handler = handler
         self._counters = counters
         self._max_queued = max_queued
-        self._buffer = receive_buffer(loop)
-        self._view = memoryview(self._buffer)
+        self._view = receive_buffer(loop)
         self._opening: bytearray | None = bytearray()
         self._decoder = StreamDecoder("rfc4571", _LENGTH + max_frame)
         self._frames: deque[bytes] = deque()
@@ -236,7 +235,7 @@ class TcpConnection:
     def _read(self) -> bool:
         """Read once; whether there may be more."""
         try:
-            size = self._sock.recv_into(self._buffer)
+            size = self._sock.recv_into(self._view)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
@@ -250,7 +249,7 @@ class TcpConnection:
             self._feed(self._view[:size])
         else:
             self._begin(self._opening, self._view[:size])
-        return size == len(self._buffer)
+        return size == len(self._view)
 
     def _begin(self, opening: bytearray, data: memoryview) -> None:
         """The stream begins. Frames have no mark that would tell them from something else (RFC 4571 2), but the first

@@ -15,12 +15,11 @@ class Signal:
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        # few, and nearly always none: a set or deque takes more
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: tuple[asyncio.Future[None], ...] = ()  # few, and nearly always none
 
     def notify(self) -> None:
         """Wake all who wait now."""
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, ()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -28,12 +27,12 @@ class Signal:
     async def wait(self) -> None:
         """Return at the next `notify`."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters += (waiter,)
         try:
             await waiter
         finally:
             if waiter in self._waiters:
-                self._waiters.remove(waiter)
+                self._waiters = tuple(each for each in self._waiters if each is not waiter)
 
     async def wait_for(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
         """Return when `condition()` is true, which is looked at now and at each `notify`. False when

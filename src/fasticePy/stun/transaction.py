@@ -92,6 +92,8 @@ class Transactions:
         transaction.timer = None
         if self._by_id.get(transaction.id) is transaction:
             del self._by_id[transaction.id]
+            if not self._by_id:
+                self._by_id = {}  # one that was emptied keeps its room
 
     def clear(self) -> None:
         """Drop all of them."""

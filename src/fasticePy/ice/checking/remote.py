@@ -43,7 +43,7 @@ class RemoteCandidates:
         self._generation = generation
         self._known: dict[_Key, Candidate] = {}
         self._waiting: list[Candidate | None] = []
-        self._learnt: set[_Key] = set()
+        self._learnt: dict[_Key, None] = {}  # an empty dict takes 64 bytes, a set 216
         self._learnt_count = 0
         self._resolved: dict[_Key, Candidate] = {}
         self._hosts: dict[_Key, tuple[str, ...]] = {}
@@ -127,7 +127,7 @@ class RemoteCandidates:
             return None
         self._note_openness(candidate)
         self._known[key] = candidate
-        self._learnt.discard(key)
+        self._learnt.pop(key, None)
         self._session.record.add(
             now, "remote", _name(candidate), "taken" if known is None else "taken: was peer-reflexive"
         )
@@ -155,7 +155,7 @@ class RemoteCandidates:
         )
         key = (component, tcptype, (host, address[1]))
         self._known[key] = candidate
-        self._learnt.add(key)
+        self._learnt[key] = None
         self._session.record.add(now, "remote", _name(candidate), "learnt from a check")
         return candidate
 
@@ -166,7 +166,7 @@ class RemoteCandidates:
         self._hosts[name] = (*self._hosts.get(name, ()), host)
         learnt = None
         if key in self._learnt:
-            self._learnt.discard(key)
+            self._learnt.pop(key, None)
             learnt = self._known.pop(key)
         if key not in self._known:
             self._resolved.setdefault(key, candidate)

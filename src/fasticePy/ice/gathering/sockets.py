@@ -107,6 +107,8 @@ class Sockets:
         if request is None:
             self._outbox.emit(CloseSocket(at=now, socket=socket))
             return
+        if not self._requests:
+            self._requests = {}  # one that was emptied keeps its room
         base = Base(request.stream, request.component, request.local, socket, address, request.transport)
         base.users.append(request.user)
         self.open[socket] = base
