@@ -22,6 +22,27 @@ def test_timers_run_in_order_of_time_and_then_of_making():
     assert len(heap) == 1
 
 
+def test_a_timer_that_is_postponed():
+    """It runs once, at the later moment; an earlier one changes nothing, and nothing changes what has ended."""
+    heap, ran = TimerHeap(), []
+    timer = heap.schedule(1.0, ran.append)
+    other = heap.schedule(2.0, lambda now: None)
+    heap.postpone(timer, 3.0)
+    heap.postpone(timer, 2.5)
+    assert heap.next() == 2.0
+    heap.run(2.9)
+    assert (ran, heap.next(), len(heap)) == ([], 3.0, 1)
+    heap.run(3.0)
+    assert (ran, heap.next()) == ([3.0], None)
+    cancelled = heap.schedule(4.0, ran.append)
+    heap.cancel(cancelled)
+    for done in (timer, other, cancelled):
+        heap.postpone(done, 9.0)
+    assert (heap.next(), len(heap)) == (None, 0)
+    heap.run(10.0)
+    assert ran == [3.0]
+
+
 def test_nothing_pending_is_none():
     heap = TimerHeap()
     assert heap.next() is None

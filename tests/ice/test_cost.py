@@ -64,8 +64,8 @@ def test_a_connected_agent_takes_less_than_20_kib() -> None:
     assert 2 * 1024 < grown / (2 * PAIRS) < LIMIT
 
 
-def test_an_idle_agent_wakes_up_some_forty_times_a_minute() -> None:
-    """A consent check every five seconds, and looking for silence between them: no timer that polls."""
+def test_an_idle_agent_wakes_up_some_twenty_times_a_minute() -> None:
+    """For a consent check every five seconds, and to look for silence now and then: no timer that polls."""
     simulation = Simulation(3)
     pairs = hosts(simulation)
     connect(simulation, pairs)
@@ -80,7 +80,7 @@ def test_an_idle_agent_wakes_up_some_forty_times_a_minute() -> None:
 
         agent.handle_timer = counted  # type: ignore[method-assign]
     simulation.run_for(60)
-    assert wakes / len(agents) < 45
+    assert 12 < wakes / len(agents) < 25
     assert all(len(agent._outbox.timers) <= 2 for agent in agents)
 
 

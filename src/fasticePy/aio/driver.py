@@ -39,6 +39,8 @@ from fasticePy.machine import Address, Event, Machine, Transmit
 STALL = 1.0
 """A timer that is so late (seconds) means that the event loop was blocked: sockets are read before it
 counts."""
+LEEWAY = 0.05
+"""A timer that is set for so much (seconds) too early is left as it is."""
 MAX_STALL_DRAIN = 8192
 """Datagrams that are read from one socket after a stall, at most."""
 
@@ -405,8 +407,9 @@ class Driver:
     def _arm(self, at: float | None) -> None:
         self._asked_for = at
         if self._timer is not None:
-            # early is harmless, and leaving a timer alone costs less than moving it a little later each time
-            if at is not None and self._timer_at <= at:
+            # early is harmless, and leaving a timer alone costs less than moving it a little later each time; but not
+            # less than waking up for nothing
+            if at is not None and self._timer_at <= at < self._timer_at + LEEWAY:
                 return
             self._timer.cancel()
             self._timer = None

@@ -352,6 +352,7 @@ class Engine:
             count("drop.request.too-many-addresses")
             return
         self.path_returned(path, now)
+        self.selector.refreshed(path, now)
         if self.generation.remote is None:
             self.inbound.remember(check)
         elif not self.frozen:

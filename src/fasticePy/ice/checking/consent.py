@@ -99,6 +99,11 @@ class ConsentMonitor:
         self.path.silent = False
         self._arm(now)
 
+    def refreshed(self, now: float) -> None:
+        """A check of the peer or an answer has come: what the timer was set for may be further away now."""
+        if self._timer is not None:
+            self._session.outbox.timers.postpone(self._timer, self._due)
+
     def _interval(self) -> float:
         low, high = JITTER
         return self._session.options.timeouts.consent_interval * self._session.uniform(low, high)
@@ -118,12 +123,14 @@ class ConsentMonitor:
     def _silent_at(self) -> float:
         return self.path.last_received + self._session.options.timeouts.disconnected
 
-    def _arm(self, now: float) -> None:
+    @property
+    def _due(self) -> float:
         at = min(self._next_check, self._doubt_at, self._expires)
-        if not self.path.silent:
-            at = min(at, self._silent_at)
+        return at if self.path.silent else min(at, self._silent_at)
+
+    def _arm(self, now: float) -> None:
         self._session.outbox.timers.cancel(self._timer)
-        self._timer = self._session.outbox.timers.schedule(max(at, now), self._tick)
+        self._timer = self._session.outbox.timers.schedule(max(self._due, now), self._tick)
 
     def _tick(self, now: float) -> None:
         if now >= self._expires:
@@ -180,6 +187,7 @@ class ConsentMonitor:
         self._renewed(now)
         self.path.last_received = now
         self._observer.path_returned(self.path, now)
+        self.refreshed(now)
 
     def consent_refused(self, pair: CandidatePair, now: float) -> None:
         """See `LiveCheckObserver`."""

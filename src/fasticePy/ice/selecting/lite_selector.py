@@ -92,6 +92,11 @@ class PeerWatch:
         self.path.silent = False
         self._arm(now)
 
+    def refreshed(self, now: float) -> None:
+        """A check of the peer has come: what the timer was set for may be further away now."""
+        if self._timer is not None:
+            self._session.outbox.timers.postpone(self._timer, self._due)
+
     @property
     def _silent_at(self) -> float:
         timeouts = self._session.options.timeouts
@@ -101,14 +106,17 @@ class PeerWatch:
     def _gone_at(self) -> float:
         return self.path.last_received + self._session.options.timeouts.consent_expiry
 
-    def _arm(self, now: float) -> None:
+    @property
+    def _due(self) -> float:
         at = self._keepalive_at
-        if not self._alone:
-            at = min(at, self._gone_at)
-            if not self.path.silent:
-                at = min(at, self._silent_at)
+        if self._alone:
+            return at
+        at = min(at, self._gone_at)
+        return at if self.path.silent else min(at, self._silent_at)
+
+    def _arm(self, now: float) -> None:
         self._session.outbox.timers.cancel(self._timer)
-        self._timer = self._session.outbox.timers.schedule(max(at, now), self._tick)
+        self._timer = self._session.outbox.timers.schedule(max(self._due, now), self._tick)
 
     def _tick(self, now: float) -> None:
         if not self._alone:
