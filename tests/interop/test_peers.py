@@ -18,6 +18,9 @@ WITH_PION = [("fasticepy", "fasticepy"), ("fasticepy", "pion"), ("pion", "fastic
 PAIRS = [*WITH_PION, ("fasticepy", "aioice"), ("aioice", "fasticepy")]
 """Who plays the controlling side, and who the controlled one."""
 
+SLOW = ("late_a", "late_b", "consent")
+"""Scenarios that wait for seconds."""
+
 Play: TypeAlias = Callable[[str, str, str], None]
 """Plays a scenario between two implementations."""
 
@@ -50,24 +53,16 @@ def check(line: str) -> None:
     assert line.startswith("ok"), line
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def slow_plays(
     request: pytest.FixtureRequest, harness: ModuleType, commands: Any
 ) -> Iterator[dict[tuple[str, str, str], Future[str]]]:
-    """Scenarios that wait for seconds: those that were asked for are played side by side."""
-    wanted: set[tuple[str, str, str]] = {
-        (
-            str(item.callspec.params["scenario"]),
-            str(item.callspec.params["a"]),
-            str(item.callspec.params["b"]),
-        )
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and "slow_plays" in item.fixturenames
-        and item.path == request.path
-    }
+    """The slow scenarios: those that were asked for are played while the others are tested. Their own
+    tests are the last of this file."""
+    params = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    wanted = {(each["scenario"], each["a"], each["b"]) for each in params if each.get("scenario") in SLOW}
     made = {name: commands.get(name) for _, *names in wanted for name in names}
-    with ThreadPoolExecutor(max_workers=5) as pool:
+    with ThreadPoolExecutor(max_workers=3) as pool:
         yield {
             (scenario, a, b): pool.submit(harness.play, scenario, made[a], made[b])
             for scenario, a, b in sorted(wanted)
@@ -79,24 +74,6 @@ def slow_plays(
 def test_connects(play: Play, scenario: str, a: str, b: str) -> None:
     """8445-31, 8445-40: role conflicts of both kinds are repaired with other implementations too."""
     play(scenario, a, b)
-
-
-@pytest.mark.parametrize(("a", "b"), PAIRS)
-@pytest.mark.parametrize("scenario", ["late_a", "late_b"])
-def test_connects_when_one_side_learns_of_the_other_seconds_later(
-    slow_plays: dict[tuple[str, str, str], Future[str]], scenario: str, a: str, b: str
-) -> None:
-    """8445-43: triggered checks connect the late side, whatever became of the checks before."""
-    check(slow_plays[scenario, a, b].result())
-
-
-@pytest.mark.parametrize(("a", "b"), PAIRS[:-1])
-@pytest.mark.parametrize("scenario", ["consent"])
-def test_notices_that_the_other_side_has_gone(
-    slow_plays: dict[tuple[str, str, str], Future[str]], scenario: str, a: str, b: str
-) -> None:
-    """7675-5: and within the times asked for, which aioice cannot be asked for."""
-    check(slow_plays[scenario, a, b].result())
 
 
 @pytest.mark.parametrize(
@@ -161,3 +138,21 @@ def test_connects_by_names_alone(play_apart: Play, scenario: str, a: str, b: str
 def test_renominates(play_apart: Play, a: str, b: str) -> None:
     """renom-1, renom-5: A nominates other pairs afterwards, and B follows; with pion in the deployed form."""
     play_apart("renomination", a, b)
+
+
+@pytest.mark.parametrize(("a", "b"), PAIRS)
+@pytest.mark.parametrize("scenario", ["late_a", "late_b"])
+def test_connects_when_one_side_learns_of_the_other_seconds_later(
+    slow_plays: dict[tuple[str, str, str], Future[str]], scenario: str, a: str, b: str
+) -> None:
+    """8445-43: triggered checks connect the late side, whatever became of the checks before."""
+    check(slow_plays[scenario, a, b].result())
+
+
+@pytest.mark.parametrize(("a", "b"), PAIRS[:-1])
+@pytest.mark.parametrize("scenario", ["consent"])
+def test_notices_that_the_other_side_has_gone(
+    slow_plays: dict[tuple[str, str, str], Future[str]], scenario: str, a: str, b: str
+) -> None:
+    """7675-5: and within the times asked for, which aioice cannot be asked for."""
+    check(slow_plays[scenario, a, b].result())
