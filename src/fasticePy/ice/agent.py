@@ -229,8 +229,12 @@ class IceAgent(RootMachine):
     def select(self, pair: CandidatePair, now: float) -> None:
         """Let this pair carry the data of its component. The controlling agent nominates it, so that the peer follows;
         the controlled one moves its own data until the peer nominates another pair. Raises StateError for a pair that
-        is not valid: only those carry data whose check was answered (RFC 8445 12.1)."""
-        self.streams[pair.stream].engine.selector.choose(pair, now)
+        is not valid: only those carry data whose check was answered (RFC 8445 12.1). The same for one of a stream that
+        has failed or is closed, or from before a restart."""
+        stream = self.streams[pair.stream]
+        if stream.ended or pair not in stream.engine.checklist.pairs:
+            raise StateError(f"{pair} cannot be selected: it is no pair of a stream that goes on")
+        stream.engine.selector.choose(pair, now)
 
     def switch_role(self, reason: str, now: float) -> None:
         """Take the other role, in all streams (RFC 8445 7.3.1.1)."""
