@@ -304,6 +304,8 @@ class Engine:
         if self.selector.components[pair.component].nominated is pair:
             self._reopen(pair.component)
         self.selector.drop(pair, now)
+        if self.failure:
+            return  # of the others none may be selected any more
         self.selector.update(pair.component, now)
         self.selector.consider(pair.component, now)
         self._checker.wake(now)
