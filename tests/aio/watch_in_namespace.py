@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 
@@ -60,11 +61,19 @@ async def main() -> None:
     json.dump({"source": source, "steps": steps}, sys.stdout)
 
 
-for preparation in (
-    "ip link add v0 type veth peer name v1",
-    "ip link set v1 up",
-    "ip address add 192.0.2.7/24 dev v0",
-    "ip link set v0 up",
-):
-    subprocess.run(preparation.split(), check=True)
-asyncio.run(main())
+def prepare() -> None:
+    """A pair of cables. Only where nothing but the loopback is: in a namespace that was just made."""
+    if [name for _, name in socket.if_nameindex()] != ["lo"]:
+        sys.exit("this changes the network, and runs in a network namespace of its own only: see test_watch.py")
+    for command in (
+        "ip link add v0 type veth peer name v1",
+        "ip link set v1 up",
+        "ip address add 192.0.2.7/24 dev v0",
+        "ip link set v0 up",
+    ):
+        subprocess.run(command.split(), check=True)
+
+
+if __name__ == "__main__":
+    prepare()
+    asyncio.run(main())
