@@ -331,7 +331,8 @@ class IceAgent(RootMachine):
             self._outbox.count("drop.response.unknown")
             return
         if socket not in self._sockets.open and socket not in self._connections.open:
-            self._outbox.count("drop.response.closed")  # it was read before the driver came to close the socket
+            # it was read before the driver came to close the socket
+            self._outbox.count("drop.response.closed")
             return
         transaction.on_response(transaction, message, socket, address, now)
 
