@@ -64,7 +64,9 @@ async def main() -> None:
 def prepare() -> None:
     """A pair of cables. Only where nothing but the loopback is: in a namespace that was just made."""
     if [name for _, name in socket.if_nameindex()] != ["lo"]:
-        sys.exit("this changes the network, and runs in a network namespace of its own only: see test_watch.py")
+        sys.exit(
+            "this changes the network, and runs in a network namespace of its own only: see test_watch.py"
+        )
     for command in (
         "ip link add v0 type veth peer name v1",
         "ip link set v1 up",

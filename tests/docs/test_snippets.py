@@ -51,6 +51,7 @@ def compiled(block: Block) -> Any:
 
 
 async def run_inside(block: Block, code: Any, patch: pytest.MonkeyPatch) -> None:
+    ours = asyncio.all_tasks()  # before Python 3.12, `wait_for` around this is a task of its own
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     names: dict[str, Any] = {"__name__": "__main__", "asyncio": asyncio, "ice": ice}
@@ -62,7 +63,7 @@ async def run_inside(block: Block, code: Any, patch: pytest.MonkeyPatch) -> None
         if inspect.iscoroutine(result):
             await result
         names.clear()
-    left = asyncio.all_tasks() - {asyncio.current_task()}
+    left = asyncio.all_tasks() - ours
     assert not left, f"tasks left behind: {left}"
     assert not complaints, f"errors that only the event loop saw: {complaints}"
 

@@ -333,7 +333,9 @@ def test_two_nominations_around_a_change_of_roles_end_on_one_pair():
     pair = ice_pair(left=("10.0.0.1", "10.1.0.1"), right=("10.0.0.2", "10.1.0.2"))
     pair.connect()
     right = pair.right.agent
-    other = next(each for each in right.pairs if each is not right.selected_pair() and each.state == "succeeded")
+    other = next(
+        each for each in right.pairs if each is not right.selected_pair() and each.state == "succeeded"
+    )
     selector = right.streams[0].engine.selector
     selector.components[1].nominated.nominated = False
     selector.components[1].nominated = None

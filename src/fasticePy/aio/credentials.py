@@ -203,7 +203,10 @@ class CredentialSource(HasCallbacks):
         assert self._supply is not None
         answer = self._supply(self._server)
         if inspect.isawaitable(answer):
-            answer = await asyncio.wait_for(answer, FETCH_TIMEOUT)
+            fetching = asyncio.ensure_future(answer)
+            # before Python 3.12, what it raises while it is being cancelled is nobody's
+            fetching.add_done_callback(lambda done: done.cancelled() or done.exception())
+            answer = await asyncio.wait_for(fetching, FETCH_TIMEOUT)
         if isinstance(answer, str):
             if self._server.username is None:
                 raise CredentialError("a password came, and the server has no user name")

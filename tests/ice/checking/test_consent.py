@@ -478,7 +478,9 @@ def test_an_idle_path_answers_before_it_is_called_silent():
     assert pair.left.agent.counters["consent.doubted"] > 0
     assert [agent.state for agent in pair.agents] == ["completed", "completed"]
     assert pair.states(pair.left) == []
-    assert not [entry for entry in pair.left.agent.report(pair.sim.now).entries if entry.outcome == "in doubt"]
+    assert not [
+        entry for entry in pair.left.agent.report(pair.sim.now).entries if entry.outcome == "in doubt"
+    ]
 
 
 def test_the_path_is_found_again_within_a_second_of_an_outage():

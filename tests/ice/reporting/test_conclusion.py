@@ -133,7 +133,9 @@ def test_port_range_exhausted_before_the_peer_has_said_anything():
     script.node.refuse_socket = lambda event: "no free port in 40000-40001 on 10.0.0.1 (all 2 in use)"
     script.node.gather()
     script.settle()
-    assert script.agent.report(1.0).conclusion.startswith("There is no local candidate: no free port in 40000-40001")
+    assert script.agent.report(1.0).conclusion.startswith(
+        "There is no local candidate: no free port in 40000-40001"
+    )
 
 
 def test_filters_left_nothing():
