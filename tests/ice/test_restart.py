@@ -287,7 +287,7 @@ def test_candidates_of_the_old_generation_are_ignored():
 
 
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
