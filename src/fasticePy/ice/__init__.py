@@ -32,6 +32,7 @@ from fasticePy.ice.gathering.rewrite import Rewrite
 from fasticePy.ice.options import IceOptions, Limits, Timeouts
 from fasticePy.ice.pair import CandidatePair, pair_priority
 from fasticePy.ice.reporting.report import IceFailed, Report
+from fasticePy.ice.selecting.reasons import SwitchReason
 from fasticePy.ice.signalling.description import Description
 from fasticePy.ice.signalling.negotiation import Negotiation, SessionNews
 from fasticePy.ice.signalling.nomination_race import NominationRace, RaceDecision
@@ -84,6 +85,7 @@ __all__ = [
     "StreamFacts",
     "StreamLines",
     "StreamNews",
+    "SwitchReason",
     "Timeouts",
     "WithdrawName",
     "candidate_priority",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from fasticePy.ice.addresses import address_text, mentions
 from fasticePy.ice.candidate import Candidate
+from fasticePy.ice.selecting.reasons import SwitchReason
 from fasticePy.machine import Address
 from fasticePy.stun.transaction import Transaction
 
@@ -67,6 +68,8 @@ class CandidatePair:
     """Round-trip time in seconds of the latest check or consent check that was answered at its first send."""
     total_rtt: float = 0.0
     """Sum of all that were measured."""
+    switch_reason: SwitchReason | None = None
+    """Why data moved to it last, where pairs are selected continuously."""
     validated_at: float | None = None
     consent_at: float | None = None
     """When the latest authenticated answer came (RFC 7675 5.1); to a lite agent, the latest check of the peer."""

@@ -8,7 +8,7 @@ import pytest
 from ice_harness import IcePair, ice_pair
 from ice_servers import Nat
 
-from fasticePy.ice import IceAgent, IceOptions, PairSelected, Restarted
+from fasticePy.ice import IceAgent, IceOptions, PairSelected, Restarted, SwitchReason
 from fasticePy.sim import AgentNode, Link, Simulation
 from fasticePy.stun.uri import parse_server_url
 
@@ -82,6 +82,10 @@ def test_a_dead_path_is_left_in_under_two_seconds():
     assert flow.longest() < 2.0
     assert pair.same_pair()
     assert pair.left.agent.selected_pair() is not used
+    assert pair.left.agent.selected_pair().switch_reason in (
+        SwitchReason.SELECTED_SILENT,
+        SwitchReason.PEER_MOVED,
+    )
     assert pair.left.agent.state == "completed"
 
 
@@ -126,6 +130,7 @@ def test_a_cheaper_network_is_adopted_after_a_while_and_no_sooner():
     assert pair.left.agent.selected_pair().local.address == "10.0.0.1"
     pair.sim.run_for(10)
     assert pair.left.agent.selected_pair().local.address == "10.3.0.1"
+    assert pair.left.agent.selected_pair().switch_reason is SwitchReason.LOWER_COST
     assert pair.same_pair()
     assert flow.longest() < 0.1
     assert len(moves(pair, pair.left)) <= 4

@@ -14,8 +14,9 @@ from fasticePy.ice.events import Route
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.paths import Path
 from fasticePy.ice.selecting.pair_health import PairHealth, Strength, SwitchingLimits, next_check_at, warm
+from fasticePy.ice.selecting.reasons import SwitchReason
 from fasticePy.ice.selecting.selector import Selection, Selector
-from fasticePy.ice.selecting.switching import ContinuousPolicy, Switch, SwitchReason
+from fasticePy.ice.selecting.switching import ContinuousPolicy, Switch
 from fasticePy.ice.session import Generation, Session
 from fasticePy.machine import Address, Timer
 
@@ -277,6 +278,7 @@ class ContinuousSelector(Selector):
 
     def _switch(self, selection: Selection, switch: Switch, now: float) -> None:
         pair, old = switch.pair, selection.selected
+        pair.switch_reason = switch.reason
         selection.selected = pair
         selection.route = Route(pair.socket, pair.destination)
         selection.path = self._session.paths.of_pair(pair, self._generation, now)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 
 from fasticePy.ice.pair import CandidatePair
 from fasticePy.ice.selecting.pair_health import (
@@ -20,21 +19,7 @@ from fasticePy.ice.selecting.pair_health import (
     rank,
     tie_breaker,
 )
-
-
-class SwitchReason(str, Enum):
-    """Why another pair carries the data from now on; the value says it in words."""
-
-    FIRST_PAIR = "the first pair that works"
-    SELECTED_GONE = "the pair in use may carry data no more"
-    SELECTED_SILENT = "the pair in use does not answer"
-    PEER_MOVED = "the pair in use does not answer, and the peer sends on another one"
-    BETTER_TYPE = "a direct pair instead of a relayed one"
-    LOWER_COST = "a cheaper network"
-    LOWER_RTT = "a much shorter round trip"
-    HIGHER_PRIORITY = "a pair of higher priority"
-    PEER_NOMINATED = "nominated by the peer"
-    APPLICATION = "chosen by the application"
+from fasticePy.ice.selecting.reasons import SwitchReason
 
 
 @dataclass(frozen=True, slots=True)
