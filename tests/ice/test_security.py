@@ -163,7 +163,8 @@ def test_thousands_of_candidates_cost_what_two_hundred_do():
     finally:
         tracemalloc.stop()
     assert thousand < 1_000_000
-    assert all_of_them < thousand + 100_000
+    # two thousand more have more than a megabyte of text; caches of fixed size may still fill
+    assert all_of_them < thousand + 300_000
 
 
 class _Forgetful(list[Any]):
