@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import random
 import ssl
 from collections.abc import Callable, Sequence
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# the fast tests take fewer examples than hypothesis does by itself; CI runs them with HYPOTHESIS_PROFILE=default, too
+settings.register_profile("fast", max_examples=30)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 @pytest.fixture
