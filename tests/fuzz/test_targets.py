@@ -50,7 +50,7 @@ def test_seeds_with_bytes_changed_cut_and_doubled(name: str) -> None:
     """The same changes in every run."""
     chance = random.Random(name)
     for seed in corpus.SEEDS[name]():
-        for _ in range(CHANGES.get(name, 20)):
+        for _ in range(CHANGES.get(name, 8)):
             data = bytearray(seed)
             for _ in range(chance.randrange(1, 5)):
                 at = chance.randrange(len(data) + 1)
