@@ -413,7 +413,8 @@ def test_limits() -> None:
     assert not net.machine.socket_opened(3, net.now)
 
 
-def test_close_fails_what_is_under_way() -> None:
+def test_close_ends_what_is_under_way() -> None:
+    """What has found nothing has failed, what has one family keeps it."""
     net = Net()
     net.resolve(1)
     net.resolve(2, uuid_name(2))
@@ -421,7 +422,7 @@ def test_close_fails_what_is_under_way() -> None:
     net.said()
     net.machine.close(net.now)
     net.machine.close(net.now)
-    assert net.said() == [(1, "closed"), (2, "closed")]
+    assert net.said() == [(1, "closed"), (2, (), True)]
     assert net.machine.next_timer() is None
     net.sent()
     net.resolve(3)

@@ -121,10 +121,14 @@ class Querier:
                     self._answered(pending, request, known, now)
 
     def close(self, now: float) -> None:
-        """Every request has failed."""
-        for number in list(self._names):
+        """Every request ends: it has failed, or has what it has."""
+        for number, name in list(self._names.items()):
+            begun = bool(self._pending[name].requests[number].found)
             self.cancel(number)
-            self._fail(number, "closed", now)
+            if begun:
+                self._outbox.emit(NameResolved(at=now, request=number, addresses=()))
+            else:
+                self._fail(number, "closed", now)
         self._cache.clear()
 
     # --- asking
