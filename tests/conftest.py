@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 # the fast tests take fewer examples than hypothesis does by itself; CI runs them with HYPOTHESIS_PROFILE=default, too
-settings.register_profile("fast", max_examples=30)
+settings.register_profile("fast", max_examples=15)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
