@@ -105,7 +105,7 @@ class ServerObserver(Protocol):
 class ServerQueries:
     """Asks servers from bases, and goes on asking to keep the mappings alive (RFC 8445 5.1.1.4)."""
 
-    __slots__ = ("_observer", "_resolutions", "_session", "asks", "refreshing", "servers", "stopped")
+    __slots__ = ("_observer", "_resolutions", "_session", "asks", "refreshing", "servers")
 
     def __init__(self, session: Session, resolutions: Resolutions, observer: ServerObserver) -> None:
         self._session = session
@@ -114,7 +114,6 @@ class ServerQueries:
         self.servers: list[Server] = []
         self.asks: list[Ask] = []
         self.refreshing = True
-        self.stopped = False
 
     @property
     def results(self) -> list[ServerResult]:
@@ -128,7 +127,6 @@ class ServerQueries:
 
     def stop(self) -> None:
         """Ask no more: what is pending is forgotten."""
-        self.stopped = True
         self.refreshing = False
         self._resolutions.forget(self)
         for server in self.servers:
